@@ -1,0 +1,1 @@
+"""How sound comes in and goes out. Each backend calls the processor's compiled entry from the driver's own thread."""

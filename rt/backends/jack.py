@@ -1,0 +1,278 @@
+"""JACK: the callbacks are compiled, JACK's own thread calls them, Python only connects and disconnects.
+
+JACK-Client makes the connection; calls its wrapper lacks (latency, thread-init) are declared here. PipeWire's libjack works
+the same: its quantum changes arrive as buffer-size changes, which any block takes.
+"""
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any
+
+import cffi
+import jack
+import numpy as np
+from autovoice.dsp.native import (
+    add_relaxed,
+    as_pointer,
+    call_engine,
+    call_five,
+    call_with_handle,
+    clock_ns,
+    record_at,
+    store_release,
+    touch_stack,
+)
+from autovoice.dsp.stage import MAX_CHANNELS
+from autovoice.dsp.toolchain import numba
+from autovoice.dsp.vetting import compile_entry
+from autovoice.rt.backends.base import Backend, BackendError, Settings
+from autovoice.rt.layout import BLOCK_NOW, FREEWHEEL, RATE_NOW, SHUTDOWN, TELEMETRY, XRUNS
+from autovoice.rt.memory import Arena, address_of
+from autovoice.rt.processor import Processor
+
+IO = np.dtype(
+    [
+        ("run", "i8"),
+        ("engine", "i8"),
+        ("driver", "i8"),  # address of the telemetry's driver row
+        ("client", "i8"),
+        ("get_buffer", "i8"),  # jack_port_get_buffer
+        ("get_cycle", "i8"),  # jack_get_cycle_times
+        ("get_range", "i8"),  # jack_port_get_latency_range
+        ("set_range", "i8"),  # jack_port_set_latency_range
+        ("latency", "i8"),  # frames, declared
+        ("in_count", "i8"),
+        ("out_count", "i8"),
+        ("in_ports", "i8", (MAX_CHANNELS,)),
+        ("out_ports", "i8", (MAX_CHANNELS,)),
+        ("inputs", "i8", (MAX_CHANNELS,)),
+        ("outputs", "i8", (MAX_CHANNELS,)),
+        ("cycle", "i8", (4,)),  # what jack_get_cycle_times fills: frames, then start in microseconds, next, period
+        ("range", "u4", (2,)),  # jack_latency_range_t
+    ],
+    align=True,
+)
+INPUTS, OUTPUTS, CYCLE, RANGE = (IO.fields[name][1] for name in ("inputs", "outputs", "cycle", "range"))
+CAPTURE_LATENCY, PLAYBACK_LATENCY = 0, 1
+
+
+def _process(frames, address):
+    io = record_at(address, IO)
+    for k in range(io.in_count):
+        io.inputs[k] = call_with_handle(io.get_buffer, io.in_ports[k], frames)
+    for k in range(io.out_count):
+        io.outputs[k] = call_with_handle(io.get_buffer, io.out_ports[k], frames)
+    late = 0
+    # The record takes frames, start, next start and period in turn; int jack_get_cycle_times returns 0 when it could tell.
+    if call_five(io.get_cycle, io.client, address + CYCLE, address + CYCLE + 8, address + CYCLE + 16, address + CYCLE + 24) == 0:
+        late = clock_ns() - io.cycle[1] * 1000
+    if late < 0 or late > 10_000_000_000:  # a server that does not count on CLOCK_MONOTONIC
+        late = 0
+    call_engine(io.run, io.engine, address + INPUTS, address + OUTPUTS, frames, late)
+    return np.int32(0)
+
+
+def _xrun(address):
+    add_relaxed(record_at(address, IO).driver + 8 * XRUNS, 1)
+    return np.int32(0)
+
+
+def _buffer_size(frames, address):
+    store_release(record_at(address, IO).driver + 8 * BLOCK_NOW, np.int64(frames))
+    return np.int32(0)
+
+
+def _sample_rate(rate, address):
+    store_release(record_at(address, IO).driver + 8 * RATE_NOW, np.int64(rate))
+    return np.int32(0)
+
+
+def _freewheel(starting, address):
+    store_release(record_at(address, IO).driver + 8 * FREEWHEEL, np.int64(starting))
+
+
+def _shutdown(address):
+    store_release(record_at(address, IO).driver + 8 * SHUTDOWN, 1)
+
+
+def _thread_init(address):
+    touch_stack()
+
+
+def _latency(mode, address):
+    """Pass every path's latency on, with ours added, as JACK's latency API asks of a client."""
+    io = record_at(address, IO)
+    least, most = np.int64(1 << 30), np.int64(0)
+    sources = io.in_ports if mode == CAPTURE_LATENCY else io.out_ports
+    targets = io.out_ports if mode == CAPTURE_LATENCY else io.in_ports
+    for k in range(io.in_count if mode == CAPTURE_LATENCY else io.out_count):
+        call_five(io.get_range, sources[k], np.int64(mode), address + RANGE, 0, 0)
+        least, most = min(least, np.int64(io.range[0])), max(most, np.int64(io.range[1]))
+    for k in range(io.out_count if mode == CAPTURE_LATENCY else io.in_count):
+        io.range[0] = np.uint32(min(least, most) + io.latency)
+        io.range[1] = np.uint32(most + io.latency)
+        call_five(io.set_range, targets[k], np.int64(mode), address + RANGE, 0, 0)
+
+
+_FFI = cffi.FFI()
+_FFI.cdef(
+    """
+    int jack_set_latency_callback(void *client, uintptr_t callback, void *arg);
+    int jack_set_thread_init_callback(void *client, uintptr_t callback, void *arg);
+    int jack_set_process_callback(void *client, uintptr_t callback, void *arg);
+    int jack_set_xrun_callback(void *client, uintptr_t callback, void *arg);
+    int jack_set_buffer_size_callback(void *client, uintptr_t callback, void *arg);
+    int jack_set_sample_rate_callback(void *client, uintptr_t callback, void *arg);
+    int jack_set_freewheel_callback(void *client, uintptr_t callback, void *arg);
+    void jack_on_shutdown(void *client, uintptr_t callback, void *arg);
+    int jack_recompute_total_latencies(void *client);
+    void *jack_port_get_buffer(void *port, uint32_t frames);
+    int jack_get_cycle_times(void *client, void *frames, void *now, void *next, void *period);
+    void jack_port_get_latency_range(void *port, int mode, void *range);
+    void jack_port_set_latency_range(void *port, int mode, void *range);
+    """
+)
+_KINDS = numba.types
+_HANDLER = _KINDS.int32(_KINDS.uint32, _KINDS.uintp)
+_NOTICE = _KINDS.void(_KINDS.uintp)
+CALLBACKS = {
+    "jack_set_process_callback": compile_entry(_process, _HANDLER),
+    "jack_set_xrun_callback": compile_entry(_xrun, _KINDS.int32(_KINDS.uintp)),
+    "jack_set_buffer_size_callback": compile_entry(_buffer_size, _HANDLER),
+    "jack_set_sample_rate_callback": compile_entry(_sample_rate, _HANDLER),
+    "jack_set_freewheel_callback": compile_entry(_freewheel, _KINDS.void(_KINDS.int32, _KINDS.uintp)),
+    "jack_set_latency_callback": compile_entry(_latency, _KINDS.void(_KINDS.int32, _KINDS.uintp)),
+    "jack_set_thread_init_callback": compile_entry(_thread_init, _NOTICE),
+    "jack_on_shutdown": compile_entry(_shutdown, _NOTICE),
+}
+_NO_SERVER = "start one (jackd -d alsa, or PipeWire's pw-jack), name it with --server, or use --backend portaudio or null"
+
+
+def _library() -> Any:
+    for name in ("libjack.so.0", "libjack.0.dylib", "libjack64.dll"):
+        with contextlib.suppress(OSError):
+            return _FFI.dlopen(name)
+    raise BackendError("the JACK library is not installed; install jackd2 or pipewire-jack, or use --backend portaudio")
+
+
+class JackBackend(Backend):
+    """A JACK client with ports `in_1...` and `out_1...`."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the settings; nothing is connected yet."""
+        self._settings = settings
+        self._client: Any = None
+        self._lib = _library()
+        self._realtime = False
+
+    @property
+    def realtime(self) -> bool:
+        """Whether the server runs its clients under a real-time policy."""
+        return self._realtime
+
+    @property
+    def device_latency(self) -> int:
+        """One period: what a client's output waits for the device."""
+        return self.block
+
+    def open(self) -> None:
+        """Become a client of the server; raises BackendError where there is none, or the name or the rate does not fit."""
+        wanted = self._settings
+        jack.set_error_function(lambda message: None)
+        jack.set_info_function(lambda message: None)
+        where = f"JACK server {wanted.server!r}" if wanted.server else "JACK server"
+        try:
+            client = jack.Client(wanted.name, servername=wanted.server, no_start_server=True, use_exact_name=True)
+        except jack.JackOpenError as error:
+            if error.status.name_not_unique:
+                raise BackendError(f"the {where} already has a client called {wanted.name!r}; choose another with --name") from error
+            raise BackendError(f"no {where} is running; {_NO_SERVER}") from error
+        self.sample_rate, self.block = float(client.samplerate), int(client.blocksize)
+        if wanted.sample_rate not in (None, self.sample_rate):
+            client.close()
+            raise BackendError(
+                f"the {where} runs at {self.sample_rate:g} Hz, not {wanted.sample_rate:g}; leave the rate out or restart it"
+            )
+        if wanted.block not in (None, self.block):
+            try:
+                client.blocksize = wanted.block
+            except jack.JackError as error:
+                client.close()
+                raise BackendError(f"the {where} takes no block of {wanted.block} frames; it runs at {self.block}") from error
+            self.block = int(client.blocksize)
+        self._realtime = bool(client.realtime)
+        self._client = client
+
+    def start(self, processor: Processor) -> None:
+        """Register ports and callbacks, activate, connect."""
+        client = self._client
+        self._arena = Arena(IO.itemsize)
+        self._io = self._arena.take(IO)
+        io, lib = self._io[0], self._lib
+        telemetry = processor.telemetry.array
+        io["run"], io["engine"], io["latency"] = processor.run, processor.address, processor.latency
+        io["driver"] = address_of(telemetry) + TELEMETRY.fields["driver"][1]
+        io["client"] = int(jack._ffi.cast("uintptr_t", client._ptr))
+        for field, name in (
+            ("get_buffer", "jack_port_get_buffer"),
+            ("get_cycle", "jack_get_cycle_times"),
+            ("get_range", "jack_port_get_latency_range"),
+            ("set_range", "jack_port_set_latency_range"),
+        ):
+            io[field] = int(_FFI.cast("uintptr_t", _FFI.addressof(lib, name)))
+        for way, ports, count in (("in", client.inports, processor.in_channels), ("out", client.outports, processor.out_channels)):
+            io[f"{way}_count"] = count
+            for k in range(count):
+                io[f"{way}_ports"][k] = int(jack._ffi.cast("uintptr_t", ports.register(f"{way}_{k + 1}")._ptr))
+        telemetry[0]["driver"][SHUTDOWN] = 0
+        telemetry[0]["driver"][BLOCK_NOW], telemetry[0]["driver"][RATE_NOW] = self.block, self.sample_rate
+        handle, argument = _FFI.cast("void *", io["client"]), _FFI.cast("void *", address_of(self._io))
+        for name, entry in CALLBACKS.items():
+            getattr(lib, name)(handle, entry.address, argument)
+        client.activate()
+        try:
+            self._connect(processor)
+        except BackendError:
+            self.close()
+            raise
+
+    def _connect(self, processor: Processor) -> None:
+        """Make the connections that were asked for, or mono to the first pair of speakers and the first microphone in."""
+        client, wanted = self._client, self._settings
+        ours: list[tuple[Any, str, str]] = []
+        for side, theirs in wanted.connect:
+            way, _, number = side.lower().partition("_")
+            if way not in ("in", "out") or not re.fullmatch(r"[1-9]?", number):
+                raise BackendError(f"--connect takes IN=PORT, OUT=PORT or in_1=PORT, got {side}={theirs}")
+            ports = client.inports if way == "in" else client.outports
+            index = int(number or 1) - 1
+            if index >= len(ports):
+                raise BackendError(f"there is no port {way}_{index + 1}; ports are {', '.join(p.shortname for p in ports)}")
+            for port in ports if not number else [ports[index]]:
+                ours.append((port, way, theirs))
+        for port, way, theirs in ours:
+            try:
+                client.connect(*((theirs, port) if way == "in" else (port, theirs)))
+            except jack.JackError as error:
+                there = ", ".join(p.name for p in client.get_ports(is_audio=True) if not p.name.startswith(wanted.name + ":"))
+                raise BackendError(f"cannot connect {port.shortname} with {theirs!r}; ports are: {there}") from error
+        if not wanted.connect and wanted.auto_connect:
+            sources = client.get_ports(is_audio=True, is_output=True, is_physical=True)
+            targets = client.get_ports(is_audio=True, is_input=True, is_physical=True)
+            for port, source in zip(client.inports, sources, strict=False):
+                client.connect(source, port)
+            outs = list(client.outports) * (2 if processor.out_channels == 1 else 1)
+            for port, target in zip(outs, targets, strict=False):
+                client.connect(port, target)
+
+    def close(self) -> None:
+        """Deactivate, so that no callback runs any more, then leave the server."""
+        if self._client is not None:
+            with contextlib.suppress(jack.JackError):
+                self._client.deactivate()
+            with contextlib.suppress(jack.JackError):
+                self._client.close()
+            self._client = None

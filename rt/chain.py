@@ -1,0 +1,150 @@
+"""A chain: which stages, in which order, with which settings; rendered, analysed, or handed to an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from autovoice.dsp.stage import MAX_CHANNELS, SEGMENT, Stage, StageError, check_sample_rate, load, suggest
+from autovoice.rt.layout import MAX_STAGES
+
+Spec = str | Mapping[str, object]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One stage in a chain, with its name there and its settings."""
+
+    key: str  # the stage's own name, or the one it was given: `shift`, `shift_2`, `octave`
+    stage: Stage
+    values: dict[str, float]
+    options: dict[str, Any]
+    bypass: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A parameter change at an absolute frame; those of one frame are applied together."""
+
+    frame: int
+    path: str  # `shift/semitones`, `shift/bypass`, `master/mix`
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What the analysis stages found over time; every array has the shape (points,)."""
+
+    time_s: np.ndarray[Any, Any]  # of the audio that the values speak of
+    f0_hz: np.ndarray[Any, Any]  # 0 = unvoiced
+    voicing: np.ndarray[Any, Any]  # 0..1
+    vad: np.ndarray[Any, Any]  # 0..1
+    level_dbfs: np.ndarray[Any, Any]
+    gate_db: np.ndarray[Any, Any]
+    compressor_db: np.ndarray[Any, Any]
+    limiter_db: np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Chain:
+    """Stages in order.
+
+    Each is named (`"gate"`), a file (`"mystage.py"`) or a mapping with `stage`, its parameters and options by name, and
+    optionally `name` (how it is addressed) and `bypass`. A stage that needs another's analysis (`shift` needs `pitch`)
+    gets it put in front of it when none stands there. Control thread only: stages are compiled on first use.
+    Raises StageError that says what to change.
+    """
+
+    specs: Sequence[Spec]
+    placed: tuple[Placed, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Load and check every stage."""
+        placed: list[Placed] = []
+        for spec in self.specs:
+            entry = _place(spec, {p.key for p in placed})
+            for needed in getattr(entry.stage.module, "REQUIRES", ()):
+                if all(p.stage.name != needed for p in placed):
+                    placed.append(_place(needed, {p.key for p in placed}))
+            placed.append(entry)
+        if len(placed) > MAX_STAGES:
+            raise StageError(f"a chain holds at most {MAX_STAGES} stages, got {len(placed)}")
+        object.__setattr__(self, "placed", tuple(placed))
+
+    def __getitem__(self, key: str) -> Placed:
+        """Return the stage of that name; raises StageError that offers the nearest."""
+        for entry in self.placed:
+            if entry.key == key:
+                return entry
+        raise StageError(f"no stage in the chain is called {key!r}{suggest(key, [p.key for p in self.placed])}")
+
+    def latency(self, sample_rate: float) -> int:
+        """Return the frames by which the chain delays audio at a sample rate in Hz."""
+        rate = check_sample_rate(sample_rate)
+        return sum(p.stage.latency(rate, p.options) for p in self.placed)
+
+    def render(
+        self,
+        dry: np.ndarray[Any, Any],
+        *,
+        sample_rate: float,
+        block: int = 64,
+        events: Sequence[Event] = (),
+        compensate: bool = True,
+    ) -> np.ndarray[Any, Any]:
+        """Process a recording exactly as it would sound live.
+
+        `dry` is float of shape (frames,) or (channels, frames), 1..8 channels; the result is float32 of the same shape.
+        The declared latency is cut off the front unless `compensate` is False. `block` is the driver block that a live run
+        would have had; it does not change a bit of the result. Raises StageError for shapes, rates and values out of range.
+        """
+        from autovoice.rt.processor import render
+
+        return render(self, dry, sample_rate=sample_rate, block=block, events=events, compensate=compensate)[0]
+
+    def analyse(self, dry: np.ndarray[Any, Any], *, sample_rate: float) -> Track:
+        """Return what the analysis stages put on the bus while `dry` (as in `render`) passes through the chain."""
+        from autovoice.rt.processor import render
+
+        bus = render(self, dry, sample_rate=sample_rate, block=SEGMENT, trace=True)[1]
+        frame = np.arange(len(bus)) * SEGMENT
+        if any(p.stage.name == "pitch" for p in self.placed):  # one point for each decision of the tracker
+            kept = np.flatnonzero(np.diff(bus["f0_frame"], prepend=bus["f0_frame"][:1] - 1) > 0)
+            bus, frame = bus[kept], bus["f0_frame"][kept]
+            bus, frame = bus[frame >= 0], frame[frame >= 0]
+        names = ("f0_hz", "voicing", "vad", "level_dbfs", "gate_db", "compressor_db", "limiter_db")
+        return Track(time_s=frame / sample_rate, **{name: np.array(bus[name]) for name in names})
+
+
+def _place(spec: Spec, taken: set[str]) -> Placed:
+    if isinstance(spec, str):
+        spec = {"stage": spec}
+    settings = dict(spec)
+    name = settings.pop("stage", None)
+    if not isinstance(name, str):
+        raise StageError(f"a stage is named by a string under 'stage', got {name!r}")
+    given = settings.pop("name", None)
+    bypass = bool(settings.pop("bypass", False))
+    stage = load(name)
+    key = str(given) if given is not None else _free_key(stage.name, taken)
+    if key in taken or key == "master":
+        raise StageError(f"two stages of the chain are called {key!r}; give one another name")
+    values, options = stage.configure(settings)
+    return Placed(key, stage, values, options, bypass)
+
+
+def _free_key(name: str, taken: set[str]) -> str:
+    key, count = name, 1
+    while key in taken:
+        count += 1
+        key = f"{name}_{count}"
+    return key
+
+
+def check_channels(channels: int) -> int:
+    """Return a usable channel count; raises StageError."""
+    if not 1 <= channels <= MAX_CHANNELS:
+        raise StageError(f"channels must be in 1..{MAX_CHANNELS}, got {channels}")
+    return channels

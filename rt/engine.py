@@ -1,0 +1,262 @@
+"""The engine: a chain, live, on a driver's own thread."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from autovoice.dsp.stage import StageError, suggest
+from autovoice.rt.backends.base import Backend, BackendError, Settings
+from autovoice.rt.chain import Chain
+from autovoice.rt.layout import BLOCK_NOW, IMMEDIATELY, RATE_NOW, SHUTDOWN
+from autovoice.rt.processor import Processor
+from autovoice.rt.record import Recorder
+from autovoice.rt.telemetry import Stats
+
+BACKENDS = {
+    "jack": ("autovoice.rt.backends.jack", "JackBackend"),
+    "portaudio": ("autovoice.rt.backends.portaudio", "PortAudioBackend"),
+    "pyaudio": ("autovoice.rt.backends.pyaudio", "PyAudioBackend"),
+    "null": ("autovoice.rt.backends.null", "NullBackend"),
+}
+FADE_OUT_S = 0.03  # the presence fade and a block or two
+RETRY_S = (0.25, 0.5, 1.0, 2.0)  # between attempts to reconnect; the last repeats
+
+
+class EngineError(RuntimeError):
+    """An engine asked for what it cannot do now; the message says what to do first."""
+
+
+class Engine:
+    """Plays a chain through a backend from `start` to `stop`; a context manager.
+
+    Every method may be called from any thread but the driver's. Parameters: `chain`; `backend` ("jack", "portaudio",
+    "pyaudio", "null"); `block` frames and `sample_rate` Hz (None: the driver's own); `latency` frames to reserve for chains
+    to come; `reconnect` keeps trying when the server dies; the rest goes to the driver (see Settings).
+    Raises StageError, BackendError or EngineError with one line that says the way out.
+    """
+
+    def __init__(
+        self,
+        chain: Chain,
+        *,
+        backend: str = "null",
+        block: int | None = None,
+        sample_rate: float | None = None,
+        latency: int | None = None,
+        reconnect: bool = False,
+        **settings: Any,
+    ) -> None:
+        """Check the request; nothing is opened before `start`."""
+        if backend not in BACKENDS:
+            raise StageError(f"no backend is called {backend!r}{suggest(backend, BACKENDS)}")
+        if block is not None and not 1 <= block <= 8192:
+            raise StageError(f"block must be in 1..8192 frames, got {block}")
+        self._settings = Settings(block=block, sample_rate=sample_rate, **settings)
+        self._backend_name = backend
+        self._chain = chain
+        self._latency = latency
+        self._reconnect = reconnect
+        self._backend: Backend | None = None
+        self._processor: Processor | None = None
+        self._recorder: Recorder | None = None
+        self._lock = threading.RLock()
+        self._closing = threading.Event()
+        self._keeper: threading.Thread | None = None
+        self._running = False
+        self.trouble: str | None = None  # why the sound stopped, when the driver ended it
+
+    def start(self) -> Self:
+        """Open the driver and fade in; returns self."""
+        with self._lock:
+            if self._running:
+                raise EngineError("the engine is already running; stop it first")
+            backend = self._open_backend()
+            try:
+                if self._processor is None or self._processor.sample_rate != backend.sample_rate:
+                    self._processor = self._make_processor(backend)
+                self._processor.silence_now()
+                self._processor.presence(1.0)
+                backend.start(self._processor)
+            except BaseException:
+                backend.close()
+                raise
+            self._backend, self._running, self.trouble = backend, True, None
+            if self._keeper is None:
+                self._closing.clear()
+                self._keeper = threading.Thread(target=self._keep, name="autovoice-keeper", daemon=True)
+                self._keeper.start()
+        return self
+
+    def _open_backend(self) -> Backend:
+        module, name = BACKENDS[self._backend_name]
+        try:
+            kind = getattr(importlib.import_module(module), name)
+        except (ImportError, OSError) as error:
+            raise BackendError(f"the {self._backend_name} backend cannot be loaded: {error}") from error
+        backend: Backend = kind(self._settings)
+        backend.open()
+        return backend
+
+    def _make_processor(self, backend: Backend) -> Processor:
+        return Processor(
+            self._chain,
+            sample_rate=backend.sample_rate,
+            in_channels=self._settings.in_channels,
+            out_channels=self._settings.out_channels,
+            block=backend.block,
+            latency=self._latency,
+        )
+
+    def stop(self) -> None:
+        """Fade out, end a recording, give the driver back. May be called twice."""
+        self._closing.set()
+        if self._keeper is not None and self._keeper is not threading.current_thread():
+            self._keeper.join()
+            self._keeper = None
+        with self._lock:
+            if self._running and self._processor is not None and self.alive:
+                with contextlib.suppress(StageError):
+                    self._processor.presence(0.0)
+                    time.sleep(FADE_OUT_S + 2 * self.block / self.sample_rate)
+            try:
+                self.stop_recording()
+            finally:
+                if self._backend is not None:
+                    self._backend.close()
+                self._backend, self._running = None, False
+
+    def __enter__(self) -> Self:
+        """Start."""
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Stop, and free what the audio thread used."""
+        self.stop()
+
+    @property
+    def processor(self) -> Processor:
+        """What the driver calls; raises EngineError before the first start."""
+        if self._processor is None:
+            raise EngineError("the engine was never started; call start() or use it in a with block")
+        return self._processor
+
+    @property
+    def chain(self) -> Chain:
+        """The chain that plays."""
+        return self._chain
+
+    @property
+    def sample_rate(self) -> float:
+        """The driver's sample rate in Hz."""
+        return self.processor.sample_rate
+
+    @property
+    def block(self) -> int:
+        """The driver's block in frames, as it is now."""
+        return self.processor.telemetry.driver(BLOCK_NOW) or int(self.processor.telemetry["block"])
+
+    @property
+    def alive(self) -> bool:
+        """Whether the driver still calls us."""
+        return self._running and self.processor.telemetry.driver(SHUTDOWN) == 0
+
+    @property
+    def realtime(self) -> bool:
+        """Whether the audio thread runs under a real-time policy."""
+        return self._backend is not None and self._backend.realtime
+
+    @property
+    def device_latency(self) -> int:
+        """Frames that the driver adds, as far as it says so."""
+        return self._backend.device_latency if self._backend is not None else 0
+
+    def set(self, path: str, value: float, *, frame: int | None = None) -> None:
+        """Move one parameter, `stage/name` or `master/name`, now or at an absolute frame; it glides there."""
+        self.set_many({path: value}, frame=frame)
+
+    def set_many(self, changes: Mapping[str, float], *, frame: int | None = None) -> None:
+        """Move several parameters at one frame; all of them or, where one is out of range, none."""
+        self.processor.send(list(changes.items()), IMMEDIATELY if frame is None else frame)
+
+    def bypass(self, stage: str, on: bool = True) -> None:
+        """Hear a stage's input in place of its output, at the same delay, cross-faded."""
+        self.set(f"{stage}/bypass", float(on))
+
+    def mute(self, on: bool = True) -> None:
+        """Silence the output within 3 ms, or bring it back."""
+        self.set("master/mute", float(on))
+
+    def panic(self) -> None:
+        """Silence the output and forget every state (tails, loops, held notes); `mute(False)` brings the voice back."""
+        self.mute()
+        self.swap(self._chain, keep_state=False)
+
+    def swap(self, chain: Chain, *, keep_state: bool = True) -> None:
+        """Cross-fade to another chain; stages that stay keep their state. Raises SwapRefused where it needs more latency."""
+        with self._lock:
+            self.processor.swap(chain, keep_state=keep_state, running=self.alive)
+            self._chain = chain
+
+    def record(self, wet: str | Path, *, dry: str | Path | None = None) -> None:
+        """Record the output, and the input delayed to match it when `dry` is given, to float32 WAV files."""
+        with self._lock:
+            if self._recorder is not None:
+                raise EngineError("a recording is running; call stop_recording() first")
+            self._recorder = Recorder(self.processor, Path(wet), Path(dry) if dry is not None else None)
+
+    def stop_recording(self) -> Path | None:
+        """End the recording; returns its path, None where there was none. Raises RecordError where a write failed."""
+        with self._lock:
+            recorder, self._recorder = self._recorder, None
+            return recorder.close() if recorder is not None else None
+
+    def stats(self) -> Stats:
+        """Read the counters, levels and times."""
+        return self.processor.telemetry.stats(tuple(p.key for p in self._chain.placed))
+
+    def frame_at(self, time_ns: int) -> int:
+        """Return the absolute frame that plays at a CLOCK_MONOTONIC time; frames lost to xruns are not counted."""
+        telemetry = self.processor.telemetry
+        return int(telemetry["now_frame"]) + round((time_ns - int(telemetry["now_ns"])) * 1e-9 * self.sample_rate)
+
+    def wait(self, seconds: float | None = None, tick: Callable[[], None] | None = None) -> bool:
+        """Wait while the engine runs, calling `tick` ten times a second; says whether it is still alive."""
+        end = None if seconds is None else time.monotonic() + seconds
+        while (self.alive or self._reconnect) and (end is None or time.monotonic() < end):
+            if tick is not None:
+                tick()
+            time.sleep(0.1 if end is None else max(0.0, min(0.1, end - time.monotonic())))
+        return self.alive
+
+    def _keep(self) -> None:
+        """Free retired chains, notice a driver that died, and reconnect when that was asked for."""
+        attempt = 0
+        while not self._closing.wait(0.05):
+            with self._lock:
+                processor = self.processor
+                if self.alive:
+                    attempt = 0
+                    processor.collect()
+                    if processor.telemetry.driver(RATE_NOW) in (0, int(processor.sample_rate)):
+                        continue
+                    self.trouble = f"the driver changed its rate to {processor.telemetry.driver(RATE_NOW)} Hz"
+                else:
+                    self.trouble = "the driver ended the connection"
+                if self._backend is not None:
+                    self._backend.close()
+                    self._backend, self._running = None, False
+                if not self._reconnect:
+                    self.trouble += "; start the server again, or use --reconnect to wait for it"
+                    return
+            if self._closing.wait(RETRY_S[min(attempt, len(RETRY_S) - 1)]):
+                return
+            attempt += 1
+            with contextlib.suppress(BackendError), self._lock:
+                self.start()

@@ -1,0 +1,125 @@
+"""A chain laid out in memory for the audio thread: slots, states, parameter rows, delay lines, all in one arena."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from autovoice.dsp.stage import SEGMENT, Param
+from autovoice.rt.chain import Chain, Placed
+from autovoice.rt.layout import CELL, CHAIN, COPY, COPY_BYTES, COPY_CELL, MAX_STAGES, SLOT
+from autovoice.rt.memory import Arena, address_of, aligned
+
+BYPASS = Param("bypass", "", 0, 1, 0, "switch", "1 = hear the stage's input, delayed as the stage delays")
+BYPASS_MS = 10.0
+ROW_BYTES = SEGMENT * 4
+
+
+def delay_length(frames: int) -> int:
+    """Return a power of two that holds a delay and a segment on top of it."""
+    return 1 << (frames + SEGMENT - 1).bit_length()
+
+
+def lay_cell(cell: Any, row: np.ndarray[Any, Any], value: float, glide: int) -> None:
+    """Set a cell at rest at a value, with its row full of it."""
+    cell["row"], cell["value"], cell["target"], cell["glide"] = address_of(row), value, value, glide
+    row[:] = value
+
+
+def glide_frames(parameter: Param, sample_rate: float) -> int:
+    """Return how many frames a change of a parameter takes."""
+    return 0 if parameter.steps else max(1, round(parameter.smooth_ms * 1e-3 * sample_rate))
+
+
+class ChainImage:
+    """One chain, ready to be published; its memory lives as long as this object. Control thread only."""
+
+    def __init__(
+        self, chain: Chain, uids: dict[str, int], sample_rate: float, channels: int, latency: int
+    ) -> None:
+        """Lay out `chain`, padded to `latency` frames of delay."""
+        self.chain = chain
+        self.uids = uids
+        lines = [delay_length(p.stage.latency(sample_rate, p.options)) for p in chain.placed]
+        pad = latency - chain.latency(sample_rate)
+        pad_line = delay_length(pad)
+        size = aligned(CHAIN.itemsize) + aligned(MAX_STAGES * SLOT.itemsize) + aligned(channels * ROW_BYTES)
+        size += aligned(channels * pad_line * 4)
+        for p, line in zip(chain.placed, lines, strict=True):
+            cells = len(p.stage.parameters)
+            size += aligned(p.stage.state.itemsize * channels) + aligned(p.stage.parameter_block.itemsize)
+            size += aligned(CELL.itemsize * max(cells, 1)) + aligned(channels * line * 4)
+        size += aligned(COPY.itemsize * MAX_STAGES * 40)
+        self.arena = Arena(size)
+        self.record = self.arena.take(CHAIN)
+        self.slots = self.arena.take(SLOT, MAX_STAGES)
+        self.states: list[np.ndarray[Any, Any]] = []
+        self._sizes: list[tuple[int, int, int]] = []  # bytes of state, parameters, delay line
+        header = self.record[0]
+        header["slots"], header["count"], header["channels"] = address_of(self.slots), len(chain.placed), channels
+        header["audio"] = address_of(self.arena.take("f4", channels * SEGMENT))
+        header["pad"], header["pad_mask"] = pad, pad_line - 1
+        header["pad_line"] = address_of(self.arena.take("f4", channels * pad_line))
+        self._pad_bytes = channels * pad_line * 4
+        header["block"]["channels"], header["block"]["sample_rate"] = channels, sample_rate
+        for bus in (header["bus"], header["post"], header["block"]["bus"], header["block"]["post"]):
+            bus["level_dbfs"] = -120.0
+            bus["f0_frame"] = -1
+        upstream = settle = 0
+        for k, (p, line) in enumerate(zip(chain.placed, lines, strict=True)):
+            self._lay_slot(k, p, line, upstream, sample_rate, channels)
+            upstream += p.stage.latency(sample_rate, p.options)
+            settle = max(settle, p.stage.settle(sample_rate, p.options))
+        header["settle"] = -(-(latency + settle) // SEGMENT) * SEGMENT
+
+    @property
+    def address(self) -> int:
+        """Where the CHAIN record lies."""
+        return address_of(self.record)
+
+    def _lay_slot(self, k: int, p: Placed, line: int, upstream: int, sample_rate: float, channels: int) -> None:
+        slot = self.slots[k]
+        state = self.arena.take(p.stage.state, channels)
+        p.stage.prepare(state.view(np.recarray), sample_rate, p.options)
+        parameters = self.arena.take(p.stage.parameter_block)
+        cells = self.arena.take(CELL, max(len(p.stage.parameters), 1))
+        for cell, parameter in zip(cells, p.stage.parameters, strict=False):
+            row = parameters[0][parameter.name]
+            lay_cell(cell, row, p.values[parameter.name], glide_frames(parameter, sample_rate))
+        slot["function"], slot["uid"] = p.stage.address, self.uids[p.key]
+        slot["state"], slot["parameters"] = address_of(state), address_of(parameters)
+        slot["latency"], slot["upstream"] = p.stage.latency(sample_rate, p.options), upstream
+        slot["delay"], slot["delay_mask"] = address_of(self.arena.take("f4", channels * line)), line - 1
+        slot["cells"], slot["cell_count"] = address_of(cells), len(p.stage.parameters)
+        lay_cell(slot["wet"], slot["wet_row"], 0.0 if p.bypass else 1.0, max(1, round(BYPASS_MS * 1e-3 * sample_rate)))
+        self.states.append(state)
+        self._sizes.append((state.nbytes, parameters.nbytes, channels * line * 4))
+
+    def inherit(self, old: ChainImage) -> None:
+        """Plan what to take over from the chain that plays: the state of every stage that stays as it is.
+
+        A stage stays when its name, code and options do. The audio thread makes the copies when it adopts this chain, at
+        one frame; parameters glide from where they are to what this chain wants.
+        """
+        before = {p.key: (k, p) for k, p in enumerate(old.chain.placed)}
+        plan: list[tuple[int, int, int, int]] = []
+        for k, p in enumerate(self.chain.placed):
+            found = before.get(p.key)
+            if found is None or found[1].stage is not p.stage or found[1].options != p.options:
+                continue
+            source, target = old.slots[found[0]], self.slots[k]
+            state, parameters, line = self._sizes[k]
+            plan.append((COPY_BYTES, source["state"], target["state"], state))
+            plan.append((COPY_BYTES, source["parameters"], target["parameters"], parameters))
+            plan.append((COPY_BYTES, source["delay"], target["delay"], line))
+            for c in range(int(target["cell_count"])):
+                plan.append((COPY_CELL, source["cells"] + c * CELL.itemsize, target["cells"] + c * CELL.itemsize, 0))
+            wet = SLOT.fields["wet"][1]  # type: ignore[index]
+            plan.append((COPY_CELL, *(address_of(i.slots) + n * SLOT.itemsize + wet for i, n in ((old, found[0]), (self, k))), 0))
+            target["moving"] = 1
+        if len(plan) and self.record[0]["pad"] == old.record[0]["pad"]:
+            plan.append((COPY_BYTES, old.record[0]["pad_line"], self.record[0]["pad_line"], self._pad_bytes))
+        copies = np.array(plan, COPY)
+        self._copies = Arena(copies.nbytes).take(COPY, max(len(plan), 1))
+        self._copies[: len(plan)] = copies
+        self.record[0]["copies"], self.record[0]["copy_count"] = address_of(self._copies), len(plan)

@@ -1,0 +1,184 @@
+"""The records that control and the audio thread share: one page that says what lies where.
+
+Everything the audio thread reads was laid out by the control thread before it was published; addresses are plain int64
+fields. Lines that two threads write stand on cache lines of their own.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from autovoice.dsp.stage import BLOCK, BUS, SEGMENT
+
+MAX_STAGES = 32
+MAX_PRODUCERS = 8
+MAX_PENDING = 1024  # events waiting for their frame
+MASTER_UID = 0  # the engine's own parameters
+BYPASS_INDEX = -1  # the parameter index that means "the stage's wet share"
+IMMEDIATELY = -1  # an event frame that means "as soon as you read it"
+SUB_BUCKETS = 32  # histogram buckets per octave: 3 % wide
+HISTOGRAM = SUB_BUCKETS * 32  # 1 ns up to 2**36 ns
+
+CELL = np.dtype(
+    [
+        ("row", "i8"),  # address of SEGMENT float32: the value at each frame of the segment
+        ("value", "f8"),
+        ("target", "f8"),
+        ("step", "f8"),  # per frame
+        ("remaining", "i8"),  # frames until the target is reached
+        ("glide", "i8"),  # frames a change takes; 0 = it steps
+        ("dirty", "i8"),  # the row does not hold the resting value everywhere yet
+    ],
+    align=True,
+)
+"""One gliding value: a straight line to its target, counted in frames, so cuts into blocks do not change its bits."""
+
+SLOT = np.dtype(
+    [
+        ("function", "i8"),
+        ("state", "i8"),
+        ("parameters", "i8"),
+        ("uid", "i8"),
+        ("latency", "i8"),
+        ("upstream", "i8"),
+        ("delay", "i8"),  # address of the bypass delay line: channels rows of delay_mask + 1 float32
+        ("delay_mask", "i8"),
+        ("cells", "i8"),  # address of cell_count CELLs in the order of the parameter table
+        ("cell_count", "i8"),
+        ("moving", "i8"),  # whether any cell, or the wet share, has a row to refresh
+        ("wet", CELL),  # 1 = processed, 0 = bypassed
+        ("wet_row", "f4", (SEGMENT,)),
+    ],
+    align=True,
+)
+"""One stage in a chain."""
+
+COPY = np.dtype([("kind", "i8"), ("source", "i8"), ("target", "i8"), ("size", "i8")], align=True)
+"""What an adopted chain takes over from the one that plays: raw bytes, or a cell's present value."""
+COPY_BYTES, COPY_CELL = 0, 1
+
+CHAIN = np.dtype(
+    [
+        ("slots", "i8"),
+        ("count", "i8"),
+        ("channels", "i8"),
+        ("audio", "i8"),  # address of channels x SEGMENT float32
+        ("pad", "i8"),  # frames that bring the chain up to the engine's latency
+        ("pad_line", "i8"),
+        ("pad_mask", "i8"),
+        ("settle", "i8"),  # frames to run unheard before it is faded in
+        ("copies", "i8"),
+        ("copy_count", "i8"),
+        ("generation", "i8"),
+        ("block", BLOCK),
+        ("bus", BUS),  # latched at multiples of SEGMENT
+        ("post", BUS),
+    ],
+    align=True,
+)
+
+EVENT = np.dtype(
+    [
+        ("frame", "i8"),  # absolute frame, or IMMEDIATELY
+        ("uid", "i8"),
+        ("index", "i8"),  # row of the parameter table
+        ("value", "f8"),
+        ("following", "i8"),  # events after this one that belong to the same group
+        ("producer", "i8"),
+    ],
+    align=True,
+)
+"""A parameter change at a frame. A group is pushed and applied as a whole."""
+
+LINE = 8  # int64 words to a cache line
+
+TELEMETRY = np.dtype(
+    [
+        ("magic", "i8"),
+        ("pid", "i8"),
+        ("sample_rate", "f8"),
+        ("block", "i8"),
+        ("latency", "i8"),  # frames, declared
+        ("in_channels", "i8"),
+        ("out_channels", "i8"),
+        ("stages", "i8"),
+        ("first_ns", "i8"),  # CLOCK_MONOTONIC of the first callback
+        ("now_ns", "i8"),  # ... and of the newest, which began at
+        ("now_frame", "i8"),  # ... this absolute frame
+        ("cycles", "i8"),
+        ("frames", "i8"),
+        ("misses", "i8"),  # our own start-to-end time exceeded the period
+        ("late_wakes", "i8"),  # the driver woke us more than a period late
+        ("busy_ns", "i8"),
+        ("worst_ns", "i8"),
+        ("worst_frame", "i8"),
+        ("nonfinite_in", "i8"),
+        ("nonfinite_out", "i8"),
+        ("events_applied", "i8"),
+        ("events_late", "i8"),
+        ("events_unknown", "i8"),
+        ("swaps", "i8"),
+        ("record_dropped", "i8"),  # frames the recorder had no room for
+        ("load", "f8"),  # share of the period, smoothed over about a second
+        ("in_peak", "f4"),  # decaying peak meters, amplitude
+        ("out_peak", "f4"),
+        ("bus", BUS),
+        ("driver", "i8", (LINE,)),  # written by other driver threads: xruns, shutdown, buffer size, freewheel, ...
+        ("callback", "i8", (HISTOGRAM,)),
+        ("stage", "i8", (MAX_STAGES, HISTOGRAM)),
+    ],
+    align=True,
+)
+XRUNS, SHUTDOWN, BLOCK_NOW, FREEWHEEL, RATE_NOW = range(5)
+"""Rows of TELEMETRY's `driver`."""
+
+MASTER_CELLS = 5
+INPUT, OUTPUT, MIX, MUTE, PRESENCE = range(MASTER_CELLS)
+"""Rows of the engine's own parameter table; PRESENCE is the fade of start and stop."""
+
+ENGINE = np.dtype(
+    [
+        ("self_address", "i8"),
+        ("sample_rate", "f8"),
+        ("period_ns_per_frame", "f8"),
+        ("in_channels", "i8"),
+        ("out_channels", "i8"),
+        ("channels", "i8"),
+        ("frame", "i8"),  # absolute: frames processed since the start
+        ("latency", "i8"),
+        ("telemetry", "i8"),
+        ("current", "i8"),
+        ("incoming", "i8"),
+        ("settling", "i8"),  # frames the incoming chain still runs unheard
+        ("fade_at", "i8"),
+        ("fade_frames", "i8"),
+        ("dry_line", "i8"),  # delay line for the dry share: channels rows
+        ("dry_mask", "i8"),
+        ("dry", "i8"),  # channels x SEGMENT: the delayed dry frames of this segment
+        ("record_scratch", "i8"),
+        ("producers", "i8"),
+        ("rings", "i8", (MAX_PRODUCERS,)),
+        ("pending", "i8"),  # address of MAX_PENDING EVENTs, sorted
+        ("pending_head", "i8"),
+        ("pending_tail", "i8"),
+        ("trace", "i8"),  # address of one BUS for each segment of a render, or 0
+        ("profile", "i8"),  # 1 = time every stage of every segment, 0 = of each 16th cycle
+        ("enter_hook", "i8"),  # called around the callback by the malloc watcher, or 0
+        ("exit_hook", "i8"),
+        ("moving", "i8"),
+        ("master", CELL, (MASTER_CELLS,)),
+        ("rows", "f4", (MASTER_CELLS, SEGMENT)),
+        ("gain_in", "f4", (SEGMENT,)),
+        ("gain_out", "f4", (SEGMENT,)),
+        ("unity", "i8"),  # the output gain and the mix rest at exactly 1
+        ("square", "f4", (SEGMENT,)),  # the segment's squared input, for the level
+        ("unused_line_0", "i8", (LINE,)),
+        ("next", "i8"),  # control -> audio: a chain to adopt, or 0
+        ("unused_line_1", "i8", (LINE,)),
+        ("retired", "i8"),  # audio -> control: a chain that plays no more, or 0
+        ("unused_line_2", "i8", (LINE,)),
+        ("recorder", "i8"),  # control -> audio: the ring that takes what is played, or 0
+        ("unused_line_3", "i8", (LINE,)),
+    ],
+    align=True,
+)
+

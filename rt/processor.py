@@ -1,0 +1,276 @@
+"""The processor: one chain behind one compiled entry point, for a driver's callback or for a whole file."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from autovoice.dsp.stage import BUS, MAX_CHANNELS, SEGMENT, Param, StageError, check_sample_rate, suggest
+from autovoice.rt import atomics
+from autovoice.rt.callback import NEXT, RECORDER, RETIRED, RUN, RUN_FILE
+from autovoice.rt.chain import Chain, Event, check_channels
+from autovoice.rt.image import BYPASS, ROW_BYTES, ChainImage, delay_length, glide_frames, lay_cell
+from autovoice.rt.layout import (
+    BYPASS_INDEX,
+    ENGINE,
+    EVENT,
+    IMMEDIATELY,
+    MASTER_CELLS,
+    MASTER_UID,
+    MAX_PENDING,
+    PRESENCE,
+    TELEMETRY,
+)
+from autovoice.rt.memory import Arena, address_of, aligned
+from autovoice.rt.ring import Ring
+from autovoice.rt.telemetry import MAGIC, Telemetry
+
+MASTER = (
+    Param("input", "dB", -60.0, 24.0, 0.0, help="input trim"),
+    Param("output", "dB", -60.0, 24.0, 0.0, help="output trim"),
+    Param("mix", "", 0.0, 1.0, 1.0, help="0 = dry, 1 = wet; the dry voice is delayed as the wet one is"),
+    Param("mute", "", 0.0, 1.0, 0.0, help="1 = silence at the output, faded", smooth_ms=3.0),
+    Param("presence", "", 0.0, 1.0, 1.0, help="the fade of start and stop; set by the engine", smooth_ms=10.0),
+)
+"""The engine's own parameters, addressed as `master/NAME`."""
+
+SWAP_FADE_MS = 20.0
+EVENTS_CAPACITY = 8192
+
+
+class SwapRefused(StageError):
+    """A chain that does not fit the running engine; the message says the way out."""
+
+
+class Processor:
+    """Memory, chain and events of one engine, with the address of what a driver calls.
+
+    Methods are for control threads; a lock keeps them apart. `latency` reserves frames of delay for chains to come; it is the
+    first chain's own where it is None.
+    """
+
+    def __init__(
+        self, chain: Chain, *, sample_rate: float, in_channels: int, out_channels: int, block: int, latency: int | None = None
+    ) -> None:
+        """Lay everything out; raises StageError for what is out of range."""
+        self.sample_rate = check_sample_rate(sample_rate)
+        self.in_channels, self.out_channels = check_channels(in_channels), check_channels(out_channels)
+        own = chain.latency(self.sample_rate)
+        if latency is not None and latency < own:
+            raise StageError(f"latency must be at least the chain's own {own} frames, got {latency}")
+        self.latency = own if latency is None else latency
+        self._lock = threading.RLock()
+        self._uids: dict[tuple[str, str], int] = {}
+        self.values: dict[str, float] = {}
+        line = delay_length(self.latency)
+        channels = self.in_channels
+        size = aligned(ENGINE.itemsize) + aligned(channels * line * 4) + aligned(channels * ROW_BYTES)
+        size += aligned(SEGMENT * 2 * MAX_CHANNELS * 4) + aligned(MAX_PENDING * EVENT.itemsize)
+        self._arena = Arena(size)
+        shared = Arena(TELEMETRY.itemsize, shared="autovoice-telemetry")
+        self._shared = shared
+        self.telemetry = Telemetry(shared.take(TELEMETRY))
+        self.telemetry_path = shared.path
+        self._ring = Ring(EVENT, EVENTS_CAPACITY)
+        self._record = self._arena.take(ENGINE)
+        self.engine = self._record[0]
+        self._lay_out(line, block)
+        self.image = self._image(chain)
+        self.engine["current"] = self.image.address
+        self.telemetry.array[0]["stages"] = len(chain.placed)
+        self._retired: ChainImage | None = None
+
+    @property
+    def address(self) -> int:
+        """Where the ENGINE record lies: the first argument of `run`."""
+        return address_of(self._record)
+
+    @property
+    def run(self) -> int:
+        """The address of `void run(engine, float** inputs, float** outputs, int64 frames, int64 late_ns)`."""
+        return int(RUN.address)
+
+    @property
+    def chain(self) -> Chain:
+        """The chain that plays, or is being faded in."""
+        return self.image.chain
+
+    @property
+    def locked(self) -> bool:
+        """Whether the host let us lock this memory against paging."""
+        return self._arena.locked and self._shared.locked and self.image.arena.locked
+
+    def _lay_out(self, line: int, block: int) -> None:
+        e = self.engine
+        e["self_address"], e["telemetry"] = self.address, address_of(self.telemetry.array)
+        e["sample_rate"], e["period_ns_per_frame"] = self.sample_rate, 1e9 / self.sample_rate
+        e["in_channels"] = e["channels"] = self.in_channels
+        e["out_channels"], e["latency"] = self.out_channels, self.latency
+        e["fade_frames"] = max(1, round(SWAP_FADE_MS * 1e-3 * self.sample_rate))
+        e["dry_line"], e["dry_mask"] = address_of(self._arena.take("f4", self.in_channels * line)), line - 1
+        e["dry"] = address_of(self._arena.take("f4", self.in_channels * SEGMENT))
+        e["record_scratch"] = address_of(self._arena.take("f4", SEGMENT * 2 * MAX_CHANNELS))
+        e["pending"] = address_of(self._arena.take(EVENT, MAX_PENDING))
+        e["producers"], e["rings"][0] = 1, self._ring.address
+        for k, parameter in enumerate(MASTER):
+            lay_cell(e["master"][k], e["rows"][k], parameter.default, glide_frames(parameter, self.sample_rate))
+        e["moving"], e["gain_in"], e["gain_out"], e["unity"] = 1, 1.0, 1.0, 1
+        t = self.telemetry.array[0]
+        t["magic"], t["sample_rate"], t["block"], t["latency"] = MAGIC, self.sample_rate, block, self.latency
+        t["in_channels"], t["out_channels"] = self.in_channels, self.out_channels
+
+    def _uid(self, key: str, stage: str) -> int:
+        return self._uids.setdefault((key, stage), MASTER_UID + 1 + len(self._uids))
+
+    def _image(self, chain: Chain) -> ChainImage:
+        uids = {p.key: self._uid(p.key, p.stage.name) for p in chain.placed}
+        return ChainImage(chain, uids, self.sample_rate, self.in_channels, self.latency)
+
+    def resolve(self, path: str) -> tuple[int, int, Param]:
+        """Return (uid, parameter index, table row) of `stage/parameter`; raises StageError that offers the nearest name."""
+        key, _, name = path.partition("/")
+        if key == "master":
+            names = [p.name for p in MASTER[:PRESENCE]]
+            if name not in names:
+                raise StageError(f"master has no parameter {name!r}{suggest(name, names)}")
+            return MASTER_UID, names.index(name), MASTER[names.index(name)]
+        placed = self.chain[key]
+        if name == "bypass":
+            return self.image.uids[key], BYPASS_INDEX, BYPASS
+        if name in {o.name for o in placed.stage.options}:
+            raise StageError(f"{path} is fixed while running, because it sets the latency; swap the chain to change it")
+        index = placed.stage.parameter(name)
+        return self.image.uids[key], index, placed.stage.parameters[index]
+
+    def send(self, changes: Sequence[tuple[str, float]], frame: int = IMMEDIATELY) -> None:
+        """Send one group of changes, applied together at an absolute frame; raises StageError and then sends none."""
+        with self._lock:
+            events = np.zeros(len(changes), EVENT)
+            checked = []
+            for k, (path, value) in enumerate(changes):
+                uid, index, parameter = self.resolve(path)
+                try:
+                    number = parameter.check(value)
+                except StageError as error:
+                    raise StageError(f"{path.partition('/')[0]}/{error}") from None
+                events[k] = (frame, uid, index, number, len(changes) - 1 - k, 0)
+                checked.append((path, number))
+            self._push(events)
+            self.values.update(checked)
+
+    def _push(self, events: np.ndarray[Any, Any]) -> None:
+        if len(events) > MAX_PENDING // 2:
+            raise StageError(f"a group holds at most {MAX_PENDING // 2} changes, got {len(events)}")
+        deadline = time.monotonic() + 2.0
+        while not self._ring.push(events):
+            if time.monotonic() > deadline:
+                raise StageError("the engine takes no events: it is not running, or 8192 already wait; start it first")
+            time.sleep(0.001)
+
+    def presence(self, value: float) -> None:
+        """Fade the output in (1) or out (0)."""
+        self._push(np.array([(IMMEDIATELY, MASTER_UID, PRESENCE, value, 0, 0)], EVENT))
+
+    def silence_now(self) -> None:
+        """Start from silence, so that the first block fades in. Before the driver starts."""
+        cell = self.engine["master"][PRESENCE]
+        lay_cell(cell, self.engine["rows"][PRESENCE], 0.0, glide_frames(MASTER[PRESENCE], self.sample_rate))
+        cell["dirty"] = self.engine["moving"] = 1
+
+    def swap(self, chain: Chain, *, keep_state: bool = True, running: bool = True, timeout_s: float = 3.0) -> None:
+        """Bring another chain in without a click; returns when the audio thread has taken it up.
+
+        Stages that stay keep their state. Raises SwapRefused where the chain needs more latency than was reserved.
+        """
+        needed = chain.latency(self.sample_rate)
+        if needed > self.latency:
+            raise SwapRefused(
+                f"this chain needs {needed} frames of latency and the engine was started with {self.latency}; "
+                f"start it with latency={needed} or more, or choose a chain with less look-ahead"
+            )
+        with self._lock:
+            image = self._image(chain)
+            if not running:
+                self.image = image
+                self.engine["current"] = image.address
+            else:
+                self._await(lambda: self.engine["incoming"] == 0 and atomics.load(self.address + NEXT) == 0, timeout_s)
+                self.collect()
+                if keep_state:
+                    image.inherit(self.image)
+                self._retired, self.image = self.image, image
+                atomics.store(self.address + NEXT, image.address)
+                self._await(lambda: atomics.load(self.address + NEXT) == 0, timeout_s)
+            self.values = {}
+            self.telemetry.array[0]["stages"] = len(chain.placed)
+
+    def collect(self) -> None:
+        """Free the chain that plays no more, if there is one."""
+        if atomics.load(self.address + RETIRED) != 0:
+            atomics.store(self.address + RETIRED, 0)
+            self._retired = None
+
+    def attach_recorder(self, ring: int) -> None:
+        """Let the audio thread push what it plays to a ring of rows (dry channels, wet channels); 0 ends it."""
+        atomics.store(self.address + RECORDER, ring)
+
+    def _await(self, done: Any, timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not done():
+            if time.monotonic() > deadline:
+                raise SwapRefused(f"the audio thread has not answered for {timeout_s:g} s; is the driver running?")
+            time.sleep(0.0005)
+
+    def close(self) -> None:
+        """Release descriptors; the driver must have stopped."""
+        self._shared.close()
+
+
+def render(
+    chain: Chain,
+    dry: np.ndarray[Any, Any],
+    *,
+    sample_rate: float,
+    block: int,
+    events: Sequence[Event] = (),
+    compensate: bool = True,
+    trace: bool = False,
+) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Process a whole recording; returns (wet, bus at every SEGMENT). See Chain.render for the arguments."""
+    sound = np.asarray(dry)
+    if sound.ndim not in (1, 2) or sound.size == 0:
+        raise StageError(f"audio must have the shape (frames,) or (channels, frames) with frames > 0, got {sound.shape}")
+    if not 1 <= block <= 8192:
+        raise StageError(f"block must be in 1..8192 frames, got {block}")
+    channels = check_channels(1 if sound.ndim == 1 else sound.shape[0])
+    processor = Processor(chain, sample_rate=sample_rate, in_channels=channels, out_channels=channels, block=block)
+    skip = processor.latency if compensate else 0
+    frames = sound.shape[-1] + skip
+    inputs = np.zeros((channels, frames), np.float32)
+    inputs[:, : sound.shape[-1]] = sound
+    outputs = np.zeros_like(inputs)
+    bus = np.zeros(frames // SEGMENT + 2, BUS)
+    if trace:
+        processor.engine["trace"] = address_of(bus)
+    waiting = sorted(events, key=lambda e: e.frame)
+    pointers = np.zeros(2 * MAX_CHANNELS, np.int64)
+    at = 0
+    while at < frames:
+        # Groups go in as they come up, a bounded number at a time: a log may be longer than the ring.
+        ahead = waiting[: MAX_PENDING // 4]
+        until = frames if len(ahead) == len(waiting) else max(at + 1, ahead[-1].frame)
+        for group_frame in sorted({e.frame for e in ahead if e.frame < until}):
+            processor.send([(e.path, e.value) for e in ahead if e.frame == group_frame], group_frame)
+        waiting = [e for e in waiting if e.frame >= until]
+        count = min(frames, until) - at
+        for c in range(channels):
+            pointers[c] = address_of(inputs[c]) + 4 * at
+            pointers[MAX_CHANNELS + c] = address_of(outputs[c]) + 4 * at
+        RUN_FILE.ctypes(processor.run, processor.address, address_of(pointers), count, block)
+        at += count
+    processor.close()
+    wet = outputs[:, skip:]
+    return (wet[0] if sound.ndim == 1 else wet), bus[: -(-frames // SEGMENT)]

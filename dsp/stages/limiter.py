@@ -38,7 +38,6 @@ STATE = [
     ("held", "i4", (LEAP + SEGMENT,)),  # its maximum over the look-ahead, likewise; behind `released`, or the recursion is not vectorised
     ("history", "i4", (ROW,)),  # `released`, for the comb of the average
     ("comb", "i4", (SEGMENT,)),
-    ("sum", "i8", (SEGMENT,)),
     ("gain", "f4", (SEGMENT,)),  # linear peak, then gain
     ("shifts", "i8", (LEVELS, 3)),  # frames by which each level reaches back
     ("levels", "i8"),
@@ -130,7 +129,7 @@ def _release(state, fall, frames):
 @helper
 def _average(state, at, mask, frames):
     """Turn the released reduction into gains by the triangular average."""
-    comb, total, gain = state.comb, state.sum, state.gain
+    comb, gain = state.comb, state.gain
     a, b = state.history[at:], state.history[(at - state.first) & mask :]
     c, d = state.history[(at - state.second) & mask :], state.history[(at - state.first - state.second) & mask :]
     for i in range(frames):
@@ -139,11 +138,11 @@ def _average(state, at, mask, frames):
     for i in range(frames):
         slope += comb[i]
         height += slope
-        total[i] = height
+        gain[i] = np.float32(height)
     state.slope, state.total = slope, height
     scale = -state.scale
     for i in range(frames):
-        gain[i] = exp2(np.float32(total[i]) * scale)
+        gain[i] = exp2(gain[i] * scale)
 
 
 def process(s: Any, p: Any, x: Any, block: Any) -> None:

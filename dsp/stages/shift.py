@@ -302,11 +302,10 @@ def mix(s, x, block):
             weight = t.dry[i]
             x[c, i] = passed[i] if weight == np.float32(1) else t.gain[i] * wet[i] + weight * passed[i]
         dry_power, wet_power = s[c].dry_power, s[c].wet_power
-        if t.mode != PASS:
-            for i in range(block.frames):
-                heard = np.float32(1) if t.dry[i] == np.float32(0) else np.float32(0)
-                dry_power += heard * passed[i] * passed[i]
-                wet_power += heard * wet[i] * wet[i]
+        for i in range(block.frames):
+            heard = np.float32(1) if t.dry[i] == np.float32(0) else np.float32(0)
+            dry_power += heard * passed[i] * passed[i]
+            wet_power += heard * wet[i] * wet[i]
         s[c].dry_power, s[c].wet_power = dry_power, wet_power
 
 

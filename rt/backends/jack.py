@@ -20,7 +20,6 @@ from autovoice.dsp.native import (
     call_engine,
     call_five,
     call_with_handle,
-    clock_ns,
     record_at,
     store_release,
     touch_stack,
@@ -41,6 +40,7 @@ IO = np.dtype(
         ("client", "i8"),
         ("get_buffer", "i8"),  # jack_port_get_buffer
         ("get_cycle", "i8"),  # jack_get_cycle_times
+        ("get_time", "i8"),  # jack_get_time
         ("get_range", "i8"),  # jack_port_get_latency_range
         ("set_range", "i8"),  # jack_port_set_latency_range
         ("latency", "i8"),  # frames, declared
@@ -68,9 +68,7 @@ def _process(frames, address):
     late = 0
     # The record takes frames, start, next start and period in turn; int jack_get_cycle_times returns 0 when it could tell.
     if call_five(io.get_cycle, io.client, address + CYCLE, address + CYCLE + 8, address + CYCLE + 16, address + CYCLE + 24) == 0:
-        late = clock_ns() - io.cycle[1] * 1000
-    if late < 0 or late > 10_000_000_000:  # a server that does not count on CLOCK_MONOTONIC
-        late = 0
+        late = max((call_with_handle(io.get_time, 0, 0) - io.cycle[1]) * 1000, 0)  # both on JACK's own clock
     call_engine(io.run, io.engine, address + INPUTS, address + OUTPUTS, frames, late)
     return np.int32(0)
 
@@ -130,6 +128,7 @@ _FFI.cdef(
     void jack_on_shutdown(void *client, uintptr_t callback, void *arg);
     int jack_recompute_total_latencies(void *client);
     void *jack_port_get_buffer(void *port, uint32_t frames);
+    uint64_t jack_get_time(void);
     int jack_get_cycle_times(void *client, void *frames, void *now, void *next, void *period);
     void jack_port_get_latency_range(void *port, int mode, void *range);
     void jack_port_set_latency_range(void *port, int mode, void *range);
@@ -219,6 +218,7 @@ class JackBackend(Backend):
         for field, name in (
             ("get_buffer", "jack_port_get_buffer"),
             ("get_cycle", "jack_get_cycle_times"),
+            ("get_time", "jack_get_time"),
             ("get_range", "jack_port_get_latency_range"),
             ("set_range", "jack_port_set_latency_range"),
         ):

@@ -13,6 +13,7 @@ import platform
 from autovoice.dsp.toolchain import HELPER_OPTIONS, numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 helper = numba.njit(**HELPER_OPTIONS)
@@ -149,11 +150,14 @@ def copy_bytes(typing, target, source, size):
 
 @intrinsic
 def clock_ns(typing):
-    """Read CLOCK_MONOTONIC in nanoseconds through the vDSO."""
+    """Read CLOCK_MONOTONIC in nanoseconds through the vDSO.
+
+    Its stack slot lies in the entry block, or loops would grow the stack.
+    """
 
     def code(context, builder, signature, args):
         kind = ir.LiteralStructType([_I64, _I64])
-        spec = builder.alloca(kind)
+        spec = cgutils.alloca_once(builder, kind)
         function = builder.module.globals.get("clock_gettime") or ir.Function(
             builder.module, ir.FunctionType(_I32, [_I32, kind.as_pointer()]), "clock_gettime"
         )
@@ -171,7 +175,7 @@ def flush_denormals(typing):
 
     def code(context, builder, signature, args):
         if _X86:
-            slot = builder.alloca(_I32)
+            slot = cgutils.alloca_once(builder, _I32)
             _mxcsr(builder, slot, "st")
             old = builder.load(slot)
             builder.store(builder.or_(old, ir.Constant(_I32, 0x8040)), slot)  # FTZ is bit 15, DAZ bit 6
@@ -191,7 +195,7 @@ def restore_denormals(typing, word):
 
     def code(context, builder, signature, args):
         if _X86:
-            slot = builder.alloca(_I32)
+            slot = cgutils.alloca_once(builder, _I32)
             builder.store(builder.trunc(args[0], _I32), slot)
             _mxcsr(builder, slot, "ld")
         else:
@@ -290,7 +294,7 @@ def sleep_until(typing, deadline_ns):
 
     def code(context, builder, signature, args):
         kind = ir.LiteralStructType([_I64, _I64])
-        spec = builder.alloca(kind)
+        spec = cgutils.alloca_once(builder, kind)
         billion = ir.Constant(_I64, 1_000_000_000)
         zero, one = ir.Constant(_I32, 0), ir.Constant(_I32, 1)
         builder.store(builder.sdiv(args[0], billion), builder.gep(spec, [zero, zero]))

@@ -16,7 +16,11 @@ LAGS = 8  # searched on either side of the predicted mark, each a 64th of a peri
 WINDOW_AHEAD = 0.35  # part of the tracker's one-period window that lies after the mark
 TRUST_CORRELATION = np.float32(0.5)  # below it the waveform is not periodic enough to correct the comb
 LAG_PENALTY = np.float32(0.004)  # of the correlation, per lag: a tie goes to the predicted mark
-PERIOD_SMOOTHING = 0.5  # share of a newly measured period in the comb's period
+PERIOD_SHARE = 0.6  # of a period's prediction error that corrects the period ...
+DRIFT_SHARE = 0.2  # ... and the drift
+DRIFT_MAX = 0.04  # of a period, per period
+HISTORY = 16  # marks remembered
+AHEAD_PERIODS = 2.0  # the drift is trusted so far into the future
 CENTRE_PULL = 0.1  # share of the way to the energy centre that a mark is moved per period ...
 CENTRE_PULL_MAX = 0.004  # ... but no more than this part of a period, 7 cents
 
@@ -75,12 +79,16 @@ def energy_centre(t, band, mask, start, period):
 
 @helper
 def start_comb(t, band, mask, frame, period):
-    """Set the comb on the energy centre of the period that ends before `frame`."""
-    start = frame - 1.0 - period
+    """Set the comb on the energy centre of a period old enough that the next mark can be checked at once."""
+    start = frame - (2.0 + WINDOW_AHEAD + (LAGS + 1) / POINTS) * period
     where, _ = energy_centre(t, band, mask, start, period)
     t.mark = start + where * period
     t.period = period
-    t.correlation = np.float32(1)
+    t.drift = 0.0
+    for i in range(HISTORY):
+        t.marks[i] = t.mark - (HISTORY - 1 - i) * period
+    t.newest_mark = HISTORY - 1
+    t.correlation = np.float32(0)
 
 
 @helper
@@ -97,7 +105,8 @@ def advance_comb(t, band, mask):
     pull towards the energy centre, which keeps the marks from drifting off the glottal pulses.
     """
     old = np.int64(np.floor(t.mark + 0.5))
-    new = np.int64(np.floor(t.mark + t.period + 0.5))
+    expected = t.period + t.drift
+    new = np.int64(np.floor(t.mark + expected + 0.5))
     step = max(np.int64(1), np.int64(t.period / POINTS + 0.5))
     points = min(np.int64(t.period / step), np.int64(POINTS + POINTS // 2))
     before = np.int64((1.0 - WINDOW_AHEAD) * points) * step
@@ -125,14 +134,16 @@ def advance_comb(t, band, mask):
             best = lag
     t.correlation = scores[best]
 
-    measured = t.period
+    measured = expected
     if t.correlation > TRUST_CORRELATION and 0 < best < 2 * LAGS:
         left, middle, right = scores[best - 1], scores[best], scores[best + 1]
         bend = left - np.float32(2) * middle + right
         offset = np.float32(0.5) * (left - right) / bend if bend < np.float32(-1e-9) else np.float32(0)
         measured = np.float64(new - old) + (np.float64(best - LAGS) + np.float64(offset)) * np.float64(step)
     t.mark += measured
-    t.period += PERIOD_SMOOTHING * (measured - t.period)
+    t.period = expected + PERIOD_SHARE * (measured - expected)
+    t.drift += DRIFT_SHARE * (measured - expected)
+    t.drift = min(max(t.drift, -DRIFT_MAX * t.period), DRIFT_MAX * t.period)
 
     start = t.mark - (1.0 - WINDOW_AHEAD) * t.period
     where, strength = energy_centre(t, band, mask, start, t.period)
@@ -140,10 +151,48 @@ def advance_comb(t, band, mask):
         off = where - (1.0 - WINDOW_AHEAD)
         off -= np.floor(off + 0.5)
         t.mark += min(max(CENTRE_PULL * off, -CENTRE_PULL_MAX), CENTRE_PULL_MAX) * t.period
+    t.newest_mark = (t.newest_mark + 1) % HISTORY
+    t.marks[t.newest_mark] = t.mark
 
 
 @helper
-def add_half_grain(total, ring, mask, first, last, origin, centre, source, speed, slope):
+def mark_near(t, frame):
+    """Return the mark nearest to `frame`: a past one, or one predicted from the newest."""
+    mark = t.mark
+    period = t.period + t.drift
+    if frame >= mark:
+        while frame - mark > 0.5 * period and frame - mark < 8.0 * t.period:
+            mark += period
+            period += t.drift
+        return mark
+    k = t.newest_mark
+    for _ in range(HISTORY - 1):
+        before = t.marks[(k + HISTORY - 1) % HISTORY]
+        if frame >= 0.5 * (mark + before):
+            break
+        mark = before
+        k = (k + HISTORY - 1) % HISTORY
+    return mark
+
+
+@helper
+def period_near(t, frame):
+    """Return the period at `frame`: between past marks, or predicted."""
+    if frame >= t.mark:
+        return t.period + t.drift * min(np.float64(AHEAD_PERIODS), (frame - t.mark) / t.period)
+    mark = t.mark
+    k = t.newest_mark
+    for _ in range(HISTORY - 1):
+        k = (k + HISTORY - 1) % HISTORY
+        before = t.marks[k]
+        if frame >= before:
+            break
+        mark = before
+    return mark - before
+
+
+@helper
+def add_half_grain(total, ring, mask, first, last, origin, t, g, slope):
     """Add frames first..last of one side of a grain to `total`, whose element 0 is output position `origin`.
 
     The grain's middle stands at output position `centre` and shows the input at `source`; `speed` is the input frames read
@@ -151,11 +200,14 @@ def add_half_grain(total, ring, mask, first, last, origin, centre, source, speed
     """
     into = total[first - origin : last - origin]
     frames = last - first
+    centre, speed = t.centre[g], t.speed[g]
+    source, turn, onset = t.source_to[g], t.source_from[g] - t.source_to[g], t.steer_from[g]
+    turn /= centre - onset
     whole = np.int64(np.floor(centre))
     part = np.float32(centre - np.float64(whole))
     begin = np.float32(first - whole)  # whole numbers stay exact, so that the window is the same for every cutting
     inverse = np.float32(1.0 / slope)
-    if speed == 1.0:
+    if speed == 1.0 and (turn == 0.0 or first >= centre):
         at = np.int64(np.floor((source - centre) * PHASES + 0.5))
         taps = FRACTIONS[at & (PHASES - 1)]
         base = (first + (at >> 7) - (AHEAD - 1)) & mask
@@ -168,7 +220,8 @@ def add_half_grain(total, ring, mask, first, last, origin, centre, source, speed
             into[i] += rise(np.float32(1) - abs(begin + RAMP[i] - part) * inverse) * value
         return
     for i in range(frames):
-        at = np.int64(np.floor((source + (np.float64(first + i) - centre) * speed) * PHASES + 0.5))
+        to_centre = np.float64(first + i) - centre
+        at = np.int64(np.floor((source + to_centre * speed - min(to_centre, 0.0) * turn) * PHASES + 0.5))
         taps = FRACTIONS[at & (PHASES - 1)]
         base = ((at >> 7) - (AHEAD - 1)) & mask
         x = ring[base : base + TAPS]

@@ -322,7 +322,7 @@ def _compile(name: str, module: ModuleType, process: Callable[..., None], state:
         "SEGMENT": SEGMENT,
         "__name__": module.__name__,
     }
-    exec(compile(_ENTRY_SOURCE.format(name=name), str(module.__file__), "exec"), scope)  # noqa: S102
+    exec(compile(_ENTRY_SOURCE.format(name=name), str(module.__file__), "exec"), scope)
     try:
         return compile_entry(scope[name], ENTRY_SIGNATURE)
     except RealTimeViolation as error:

@@ -25,8 +25,8 @@ FORBIDDEN: dict[str, str] = {
 """Beginnings of symbols that break law 1, each with what it means in the source."""
 
 ALLOWED_CALLS = frozenset(
-    "memcpy memmove memset clock_gettime NRT_incref NRT_decref NRT_MemInfo_call_dtor numba_gil_ensure numba_gil_release PyErr_WriteUnraisable "
-    "PyErr_Clear PyUnicode_FromString Py_DecRef PyErr_Occurred _Py_NoneStruct".split()
+    "memcpy memmove memset clock_gettime NRT_incref NRT_decref NRT_MemInfo_call_dtor numba_gil_ensure numba_gil_release "
+    "PyErr_WriteUnraisable PyErr_Clear PyUnicode_FromString Py_DecRef PyErr_Occurred _Py_NoneStruct".split()
     + [
         name + kind
         for name in "sin cos tan asin acos atan atan2 sinh cosh tanh exp exp2 expm1 log log2 log10 log1p pow sqrt cbrt "
@@ -77,7 +77,7 @@ def violations(obj: bytes, *, extra_calls: frozenset[str] = frozenset()) -> list
     return known or unknown  # what a known cause drags in would only hide it
 
 
-class VettedEntry(CFunc):  # type: ignore[misc]  # Numba is untyped
+class VettedEntry(CFunc):
     """A C function that is refused, and never cached, when its object code breaks the first law."""
 
     extra_calls: frozenset[str] = frozenset()

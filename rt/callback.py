@@ -52,6 +52,8 @@ carray = numba.carray
 BUS_BYTES, BUS_OFFSET, POST_OFFSET, BLOCK_OFFSET = BUS.itemsize, CHAIN.fields["bus"][1], CHAIN.fields["post"][1], CHAIN.fields["block"][1]
 BLOCK_BUS, BLOCK_POST = BLOCK.fields["bus"][1], BLOCK.fields["post"][1]
 NEXT, RETIRED, RECORDER = (ENGINE.fields[name][1] for name in ("next", "retired", "recorder"))
+SQUARE, GAIN_IN = ENGINE.fields["square"][1], ENGINE.fields["gain_in"][1]
+IN_PEAKS, OUT_PEAKS = TELEMETRY.fields["in_peaks"][1], TELEMETRY.fields["out_peaks"][1]
 TELEMETRY_BUS = TELEMETRY.fields["bus"][1]
 STAGE_HISTOGRAMS = TELEMETRY.fields["stage"][1]
 CALLBACK_HISTOGRAM = TELEMETRY.fields["callback"][1]
@@ -59,6 +61,7 @@ HISTOGRAM_BYTES = TELEMETRY["callback"].itemsize
 LOUDEST = np.float32(1024)  # +60 dBFS: what is above was never sound, and squares of it must stay finite
 ZERO, ONE, TINY = np.float32(0), np.float32(1), np.float32(1e-12)
 SILENT_DBFS = np.float32(-120)
+ROW_BYTES = SEGMENT * 4
 PEAK_DECAY = np.float32(0.9985)  # per segment: about 10 dB a second at 48 kHz
 LOAD_SECONDS = 1.0
 PROFILE_MASK = 15  # cycles: stages are timed in one of 16
@@ -80,51 +83,93 @@ def rows_at(address, channels, width):
 
 
 @helper
+def line_write(line, mask, channel, frame, source, frames):
+    """Write frames into a channel's row of a delay line. A segment never wraps: rows are multiples of SEGMENT long."""
+    copy_bytes(line + 4 * (channel * (mask + 1) + (frame & mask)), source, 4 * frames)
+
+
+@helper
+def line_read(line, mask, channel, frame, target, frames):
+    """Read frames, from an absolute frame on, out of a channel's row of a delay line."""
+    row = line + 4 * channel * (mask + 1)
+    at = frame & mask
+    first = min(frames, mask + 1 - at)
+    copy_bytes(target, row + 4 * at, 4 * first)
+    if first < frames:
+        copy_bytes(target + 4 * first, row, 4 * (frames - first))
+
+
+@helper
 def delay_through(line, mask, channels, frame, frames, delay, source, target):
-    """Write frames into a delay line and read what was written `delay` frames ago."""
-    ring = rows_at(line, channels, mask + 1)
+    """Delay rows of SEGMENT float32 at an address by a whole number of frames; source and target may be one."""
     for c in range(channels):
-        for i in range(frames):
-            ring[c, (frame + i) & mask] = source[c, i]
-        for i in range(frames):
-            target[c, i] = ring[c, (frame + i - delay) & mask]
+        line_write(line, mask, c, frame, source + c * ROW_BYTES, frames)
+        line_read(line, mask, c, frame - delay, target + c * ROW_BYTES, frames)
+
+
+@helper
+def larger(a, b):
+    """Return the larger of two numbers; unlike max it need not mind NaN, and so vectorises."""
+    return a if a > b else b
+
+
+@helper
+def smaller(a, b):
+    """Return the smaller of two numbers, as `larger` does."""
+    return a if a < b else b
+
+
+@helper
+def row_at(address, frames):
+    """View a stretch of float32 at an address, shape (frames,)."""
+    return carray(as_pointer(address), (frames,), np.float32)
+
+
+@helper
+def fold_sum(row, width):
+    """Sum a row of `width` = SEGMENT by halves: a fixed order, so the bits do not depend on the machine or the cut.
+
+    The width comes from memory: of a constant one the optimiser would make 60 scalar additions.
+    """
+    half = width >> 1
+    while half >= 8:
+        for i in range(half):
+            row[i] += row[i + half]
+        half >>= 1
+    return ((row[0] + row[4]) + (row[1] + row[5])) + ((row[2] + row[6]) + (row[3] + row[7]))
 
 
 @helper
 def take_input(engine, telemetry, inputs, at, audio, frames):
     """Copy this segment's input, made finite and trimmed, to the chain's buffer, and keep its squares for the level."""
     offset = engine.frame & (SEGMENT - 1)
-    if offset == 0:
-        for i in range(SEGMENT):
-            engine.square[i] = ZERO
+    square = row_at(engine.self_address + SQUARE + 4 * offset, frames)
+    gain = row_at(engine.self_address + GAIN_IN, frames)
+    peaks = row_at(engine.telemetry + IN_PEAKS + 4 * offset, frames)
+    for i in range(frames):
+        square[i] = ZERO
+        peaks[i] *= PEAK_DECAY
     for c in range(engine.channels):
-        x = carray(as_pointer(load_i64(inputs + 8 * c) + 4 * at), (frames,), np.float32)
+        x = row_at(load_i64(inputs + 8 * c) + 4 * at, frames)
+        y = row_at(audio + c * ROW_BYTES, frames)
         bad = 0
         for i in range(frames):
             v = x[i]
             finite = v - v == ZERO
             bad += 0 if finite else 1
             v = v if finite else ZERO
-            v = min(max(v, -LOUDEST), LOUDEST) * engine.gain_in[i]
-            audio[c, i] = v
-            engine.square[offset + i] += v * v
+            v = larger(smaller(v, LOUDEST), -LOUDEST) * gain[i]
+            y[i] = v
+            square[i] += v * v
+            peaks[i] = larger(peaks[i], abs(v))
         telemetry.nonfinite_in += bad
 
 
 @helper
-def measure_level(engine, telemetry, chain):
-    """Close a segment: its input's RMS goes to the bus, its peak to the meter. Sums by halves, so the order is fixed."""
-    peak = ZERO
-    for i in range(SEGMENT):
-        peak = max(peak, engine.square[i])
-    width = SEGMENT // 2
-    while width > 0:
-        for i in range(width):
-            engine.square[i] += engine.square[i + width]
-        width //= 2
-    mean = engine.square[0] / np.float32(SEGMENT * engine.channels)
+def measure_level(engine, chain):
+    """Close a segment: its input's RMS goes to the bus."""
+    mean = fold_sum(engine.square, engine.width) / np.float32(SEGMENT * engine.channels)
     chain.post.level_dbfs = max(np.float32(0.5) * gain_to_db(mean), SILENT_DBFS) if mean > TINY else SILENT_DBFS
-    telemetry.in_peak = max(telemetry.in_peak * PEAK_DECAY, np.sqrt(peak))
 
 
 @helper
@@ -148,10 +193,8 @@ def run_slot(slot, chain_address, chain, audio, frame, frames):
         slot.moving = more
     bypass = slot.wet.value != 1.0 or slot.wet.dirty != 0
     if slot.latency > 0 or bypass:
-        line = rows_at(slot.delay, chain.channels, slot.delay_mask + 1)
         for c in range(chain.channels):
-            for i in range(frames):
-                line[c, (frame + i) & slot.delay_mask] = audio[c, i]
+            line_write(slot.delay, slot.delay_mask, c, frame, chain.audio + c * ROW_BYTES, frames)
     chain.block.upstream = slot.upstream
     call_stage(slot.function, slot.state, slot.parameters, chain.audio, chain_address + BLOCK_OFFSET)
     if bypass:
@@ -185,7 +228,7 @@ def run_chain(engine, address, frames, telemetry_address, timed):
         for k in range(chain.count):
             run_slot(slots[k], address, chain, audio, engine.frame, frames)
     if chain.pad > 0:
-        delay_through(chain.pad_line, chain.pad_mask, chain.channels, engine.frame, frames, chain.pad, audio, audio)
+        delay_through(chain.pad_line, chain.pad_mask, chain.channels, engine.frame, frames, chain.pad, chain.audio, chain.audio)
     # A level that this segment measures is posted on top of what the stages posted.
     copy_bytes(address + POST_OFFSET, address + BLOCK_OFFSET + BLOCK_POST, BUS_BYTES)
 
@@ -257,29 +300,32 @@ def move_master(engine, frames):
 def give_output(engine, telemetry, audio, outputs, at, frames):
     """Write the mixed, finite, trimmed frames to the driver's buffers: mono to every output, many to one by their mean."""
     bad = 0
-    peak = ZERO
+    offset = engine.frame & (SEGMENT - 1)
+    peaks = row_at(engine.telemetry + OUT_PEAKS + 4 * offset, frames)
+    for i in range(frames):
+        peaks[i] *= PEAK_DECAY
     for c in range(engine.channels):
+        row = row_at(audio + c * ROW_BYTES, frames)
         for i in range(frames):
-            v = audio[c, i]
+            v = row[i]
             finite = v - v == ZERO
             bad += 0 if finite else 1
             v = v if finite else ZERO
-            audio[c, i] = v
-            peak = max(peak, abs(v))
+            row[i] = v
+            peaks[i] = larger(peaks[i], abs(v))
     telemetry.nonfinite_out += bad
-    telemetry.out_peak = max(telemetry.out_peak * PEAK_DECAY, peak)
     share = ONE / np.float32(engine.channels)
     for o in range(engine.out_channels):
-        y = carray(as_pointer(load_i64(outputs + 8 * o) + 4 * at), (frames,), np.float32)
-        c = o % engine.channels
-        for i in range(frames):
-            y[i] = audio[c, i]
+        y = load_i64(outputs + 8 * o) + 4 * at
+        copy_bytes(y, audio + (o % engine.channels) * ROW_BYTES, 4 * frames)
         if engine.out_channels == 1 and engine.channels > 1:
+            only = row_at(y, frames)
             for c in range(1, engine.channels):
+                row = row_at(audio + c * ROW_BYTES, frames)
                 for i in range(frames):
-                    y[i] += audio[c, i]
+                    only[i] += row[i]
             for i in range(frames):
-                y[i] *= share
+                only[i] *= share
 
 
 @helper
@@ -317,8 +363,8 @@ def run_segment(engine, telemetry, inputs, outputs, at, frames, timed):
     chain = record_at(current, CHAIN)
     audio = rows_at(chain.audio, engine.channels, SEGMENT)
     dry = rows_at(engine.dry, engine.channels, SEGMENT)
-    take_input(engine, telemetry, inputs, at, audio, frames)
-    delay_through(engine.dry_line, engine.dry_mask, engine.channels, engine.frame, frames, engine.latency, audio, dry)
+    take_input(engine, telemetry, inputs, at, chain.audio, frames)
+    delay_through(engine.dry_line, engine.dry_mask, engine.channels, engine.frame, frames, engine.latency, chain.audio, engine.dry)
     last = (engine.frame + frames) & (SEGMENT - 1) == 0
     if engine.incoming != 0:
         new = record_at(engine.incoming, CHAIN)
@@ -326,7 +372,7 @@ def run_segment(engine, telemetry, inputs, outputs, at, frames, timed):
         run_chain(engine, engine.incoming, frames, engine.telemetry, False)
     run_chain(engine, current, frames, engine.telemetry, timed)
     if last:
-        measure_level(engine, telemetry, chain)
+        measure_level(engine, chain)
         if engine.incoming != 0:
             record_at(engine.incoming, CHAIN).post.level_dbfs = chain.post.level_dbfs
     if engine.incoming != 0:
@@ -338,7 +384,7 @@ def run_segment(engine, telemetry, inputs, outputs, at, frames, timed):
                 wet = audio[c, i]
                 mixed = wet if mix == ONE else dry[c, i] + mix * (wet - dry[c, i])
                 audio[c, i] = mixed * engine.gain_out[i]
-    give_output(engine, telemetry, audio, outputs, at, frames)
+    give_output(engine, telemetry, chain.audio, outputs, at, frames)
     record(engine, telemetry, dry, outputs, at, frames)
     engine.frame += frames
 

@@ -15,6 +15,7 @@ from autovoice.dsp.stage import StageError, suggest
 from autovoice.rt.backends.base import Backend, BackendError, Settings
 from autovoice.rt.chain import Chain
 from autovoice.rt.layout import BLOCK_NOW, IMMEDIATELY, RATE_NOW, SHUTDOWN
+from autovoice.rt.memory import release_compiler
 from autovoice.rt.processor import Processor
 from autovoice.rt.record import Recorder
 from autovoice.rt.telemetry import Stats
@@ -88,6 +89,7 @@ class Engine:
                 backend.close()
                 raise
             self._backend, self._running, self.trouble = backend, True, None
+            release_compiler()
             if self._keeper is None:
                 self._closing.clear()
                 self._keeper = threading.Thread(target=self._keep, name="autovoice-keeper", daemon=True)

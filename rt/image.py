@@ -34,9 +34,7 @@ def glide_frames(parameter: Param, sample_rate: float) -> int:
 class ChainImage:
     """One chain, ready to be published; its memory lives as long as this object. Control thread only."""
 
-    def __init__(
-        self, chain: Chain, uids: dict[str, int], sample_rate: float, channels: int, latency: int
-    ) -> None:
+    def __init__(self, chain: Chain, uids: dict[str, int], sample_rate: float, channels: int, latency: int) -> None:
         """Lay out `chain`, padded to `latency` frames of delay."""
         self.chain = chain
         self.uids = uids
@@ -95,6 +93,10 @@ class ChainImage:
         self.states.append(state)
         self._sizes.append((state.nbytes, parameters.nbytes, channels * line * 4))
 
+    def wet_address(self, k: int) -> int:
+        """Where the wet share of slot k lies."""
+        return address_of(self.slots) + k * SLOT.itemsize + int(SLOT.fields["wet"][1])
+
     def inherit(self, old: ChainImage) -> None:
         """Plan what to take over from the chain that plays: the state of every stage that stays as it is.
 
@@ -114,8 +116,7 @@ class ChainImage:
             plan.append((COPY_BYTES, source["delay"], target["delay"], line))
             for c in range(int(target["cell_count"])):
                 plan.append((COPY_CELL, source["cells"] + c * CELL.itemsize, target["cells"] + c * CELL.itemsize, 0))
-            wet = SLOT.fields["wet"][1]  # type: ignore[index]
-            plan.append((COPY_CELL, *(address_of(i.slots) + n * SLOT.itemsize + wet for i, n in ((old, found[0]), (self, k))), 0))
+            plan.append((COPY_CELL, old.wet_address(found[0]), self.wet_address(k), 0))
             target["moving"] = 1
         if len(plan) and self.record[0]["pad"] == old.record[0]["pad"]:
             plan.append((COPY_BYTES, old.record[0]["pad_line"], self.record[0]["pad_line"], self._pad_bytes))

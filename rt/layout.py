@@ -119,8 +119,8 @@ TELEMETRY = np.dtype(
         ("swaps", "i8"),
         ("record_dropped", "i8"),  # frames the recorder had no room for
         ("load", "f8"),  # share of the period, smoothed over about a second
-        ("in_peak", "f4"),  # decaying peak meters, amplitude
-        ("out_peak", "f4"),
+        ("in_peaks", "f4", (SEGMENT,)),  # decaying peak meters, amplitude: the meter is the largest of a row
+        ("out_peaks", "f4", (SEGMENT,)),
         ("bus", BUS),
         ("driver", "i8", (LINE,)),  # written by other driver threads: xruns, shutdown, buffer size, freewheel, ...
         ("callback", "i8", (HISTOGRAM,)),
@@ -140,6 +140,7 @@ ENGINE = np.dtype(
         ("self_address", "i8"),
         ("sample_rate", "f8"),
         ("period_ns_per_frame", "f8"),
+        ("width", "i8"),  # SEGMENT, where a loop should not know it when it is compiled
         ("in_channels", "i8"),
         ("out_channels", "i8"),
         ("channels", "i8"),
@@ -181,4 +182,3 @@ ENGINE = np.dtype(
     ],
     align=True,
 )
-

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
 import os
@@ -12,6 +13,7 @@ import numpy as np
 ALIGNMENT = 64  # bytes: one cache line, one AVX-512 register
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.mlock.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
 
 
 class Arena:
@@ -32,7 +34,7 @@ class Arena:
         self._bytes = np.frombuffer(self._map, np.uint8)
         self._bytes[:: mmap.PAGESIZE] = 0
         self.address = int(self._bytes.ctypes.data)
-        self.locked = _libc.mlock(self.address, self.size) == 0
+        self.locked: bool = _libc.mlock(self.address, self.size) == 0
         self._used = 0
 
     @property
@@ -66,3 +68,16 @@ def aligned(size: int) -> int:
 def address_of(array: np.ndarray[Any, Any]) -> int:
     """Return the address of an array's first byte."""
     return int(array.ctypes.data)
+
+
+def release_compiler() -> None:
+    """Give the pages of the compiler's code back once everything is compiled; a later compile reads them in again.
+
+    They are clean pages of a file, so nothing is lost: about 50 MB less stays resident while a voice plays.
+    Control thread only; does nothing where /proc is not at hand.
+    """
+    with contextlib.suppress(OSError), open("/proc/self/maps", encoding="utf-8") as maps:
+        for line in maps:
+            if "libllvmlite" in line and line.split()[1] == "r-xp":
+                start, end = (int(number, 16) for number in line.split()[0].split("-"))
+                _libc.madvise(start, end - start, mmap.MADV_DONTNEED)

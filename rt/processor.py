@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from autovoice.dsp.stage import BUS, MAX_CHANNELS, SEGMENT, Param, StageError, check_sample_rate, suggest
@@ -18,7 +18,6 @@ from autovoice.rt.layout import (
     ENGINE,
     EVENT,
     IMMEDIATELY,
-    MASTER_CELLS,
     MASTER_UID,
     MAX_PENDING,
     PRESENCE,
@@ -91,7 +90,7 @@ class Processor:
     @property
     def run(self) -> int:
         """The address of `void run(engine, float** inputs, float** outputs, int64 frames, int64 late_ns)`."""
-        return int(RUN.address)
+        return cast(int, RUN.address)
 
     @property
     def chain(self) -> Chain:
@@ -107,6 +106,7 @@ class Processor:
         e = self.engine
         e["self_address"], e["telemetry"] = self.address, address_of(self.telemetry.array)
         e["sample_rate"], e["period_ns_per_frame"] = self.sample_rate, 1e9 / self.sample_rate
+        e["width"] = SEGMENT
         e["in_channels"] = e["channels"] = self.in_channels
         e["out_channels"], e["latency"] = self.out_channels, self.latency
         e["fade_frames"] = max(1, round(SWAP_FADE_MS * 1e-3 * self.sample_rate))

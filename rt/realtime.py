@@ -49,7 +49,12 @@ def host_report() -> list[Finding]:
     sleep = Path("/dev/cpu_dma_latency")
     fifo = may_fifo()
     return [
-        Finding("SCHED_FIFO", "granted" if fifo else "refused", fifo, "add `@audio - rtprio 95` to /etc/security/limits.d/audio.conf"),
+        Finding(
+            "SCHED_FIFO",
+            "granted" if fifo else "refused",
+            fifo,
+            "add `@audio - rtprio 95` to /etc/security/limits.d/audio.conf",
+        ),
         Finding(
             "locked memory",
             "unlimited" if unlimited else f"{soft // 1024} KiB",
@@ -68,5 +73,10 @@ def host_report() -> list[Finding]:
             os.access(sleep, os.W_OK),
             "let the audio group write /dev/cpu_dma_latency",
         ),
-        Finding("kernel", f"{platform.system()} {platform.release()}", "PREEMPT" in platform.version(), "use a PREEMPT or PREEMPT_RT kernel"),
+        Finding(
+            "kernel",
+            f"{platform.system()} {platform.release()}",
+            "PREEMPT" in platform.version(),
+            "use a PREEMPT or PREEMPT_RT kernel",
+        ),
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import soundfile
@@ -65,7 +66,7 @@ class Recorder:
             if len(rows) < 1 << 14:
                 self._stop.wait(0.02)
 
-    def _write(self, rows: np.ndarray, *, flush: bool) -> None:  # type: ignore[type-arg]
+    def _write(self, rows: np.ndarray[Any, Any], *, flush: bool) -> None:
         parts = ([rows[:, : self._inputs]] if self._keeps_dry else []) + [rows[:, self._inputs :]]
         try:
             for file, part in zip(self._files, parts, strict=True):

@@ -1,4 +1,7 @@
-"""Make the voice louder or softer."""
+"""Make the voice louder or softer.
+
+The gain glides in a straight line in dB, which the ear hears as even. At 0 dB every sample passes bit for bit.
+"""
 
 from __future__ import annotations
 

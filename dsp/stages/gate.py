@@ -63,8 +63,8 @@ def _set(state: Any, p: Any, sample_rate: Any) -> None:
 
 
 @helper
-def _follow(state: Any, row: Any, frames: Any) -> Any:
-    """Run the gate over `row` of peaks frame by frame, leave squared places in it; return the least and greatest place."""
+def _follow(state: Any, row: Any, frames: Any) -> None:
+    """Run the gate over a row of peaks frame by frame, without a branch, and leave the places in it."""
     place, open_for, hold, up, down = state.place, state.open_for, state.hold, state.up, state.down
     opening, keeping = state.opening, state.keeping
     for i in range(frames):
@@ -91,7 +91,8 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
         loudest = max(loudest, peak)
         last_kept = max(last_kept, np.int32(i) if peak >= keeping else np.int32(-1))
     if state.open_for > frames:
-        state.open_for = state.open_for - frames if last_kept < 0 else state.hold - (frames - 1 - np.int64(last_kept))
+        again = state.hold - (frames - 1 - np.int64(last_kept)) if last_kept >= 0 else 0
+        state.open_for = max(state.open_for - frames, again)
         if state.place == 0:
             block.post.gate_db = _ZERO
             return

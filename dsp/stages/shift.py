@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from autovoice.dsp.native import helper
-from autovoice.dsp.psola import AHEAD, LAGS, POINTS, add_half_grain, advance_comb, comb_due, rise, start_comb
+from autovoice.dsp.psola import AHEAD, HISTORY, LAGS, POINTS, add_half_grain, advance_comb, comb_due, mark_near, period_near, rise, start_comb
 from autovoice.dsp.scalar import exp2
 from autovoice.dsp.stage import SEGMENT, Option, Param
 
@@ -41,6 +41,9 @@ JUMP = 0.18  # a comb this far from the bus's period starts anew
 LEVEL_SECONDS = 0.03  # time constant of the loudness that wet and dry are matched by
 GAIN_MIN, GAIN_MAX = np.float32(0.5), np.float32(2.0)
 PASS, SHIFT, LEAVE = 0, 1, 2
+PLAN_AT = 0.5
+STEER_MAX = 0.1
+ENTER_CORRELATION, LEAVE_CORRELATION = np.float32(0.5), np.float32(0.3)
 
 STATE = [
     ("ring", "f4", (2 * RING,)),  # input, twice in a row: any run of up to a ring's length lies in one piece
@@ -58,9 +61,13 @@ STATE = [
     ("mask", "i8"),
     ("delay", "i8"),  # frames
     ("tracking", "i8"),
+    ("restart", "i8"),  # the comb contradicts the bus: end the run of grains, then start the comb anew
     ("mode", "i8"),
     ("mark", "f8"),  # newest corrected pitch mark, in frames of `band`
     ("period", "f8"),  # frames
+    ("drift", "f8"),  # frames by which the period grows each period
+    ("marks", "f8", (HISTORY,)),
+    ("newest_mark", "i8"),
     ("correlation", "f4"),
     ("reference", "f4", (POINTS + POINTS // 2,)),
     ("target", "f4", (POINTS + POINTS // 2 + 2 * LAGS,)),
@@ -73,7 +80,10 @@ STATE = [
     ("still", "i8"),  # segments for which both parameters have been 0
     ("newest", "i8"),  # index of the newest grain
     ("centre", "f8", (GRAINS,)),
-    ("source", "f8", (GRAINS,)),
+    ("source_from", "f8", (GRAINS,)),  # input position of the middle ...
+    ("source_to", "f8", (GRAINS,)),  # ... which glides to here ...
+    ("steer_from", "f8", (GRAINS,)),  # ... from this output position to `centre`
+    ("pulse", "f8", (GRAINS,)),  # output position at which the mark itself sounds
     ("slope_in", "f8", (GRAINS,)),
     ("slope_out", "f8", (GRAINS,)),
     ("speed", "f8", (GRAINS,)),
@@ -146,15 +156,20 @@ def follow_bus(t, block):
     if not t.tracking:
         start_comb(t, t.band, t.mask, block.frame, period)
         t.tracking = 1
+        t.restart = 0
     elif abs(period - t.period) > JUMP * t.period:
-        t.period = period
+        t.restart = 1
+        if t.mode == PASS:
+            start_comb(t, t.band, t.mask, block.frame, period)
+            t.restart = 0
 
 
 @helper
 def choose_mode(t, p, block):
     """Begin or end a run of grains; both parameters must rest at 0 for a segment before the sound passes untouched."""
     t.still = t.still + 1 if p.semitones[0] == np.float32(0) and p.formant[0] == np.float32(0) else 0
-    wanted = t.tracking != 0 and t.still < 2
+    sure = ENTER_CORRELATION if t.mode == PASS else LEAVE_CORRELATION
+    wanted = t.tracking != 0 and t.restart == 0 and t.still < 2 and t.correlation > sure
     if t.mode == PASS and wanted:
         t.mode = SHIFT
         t.leave = 0
@@ -190,9 +205,8 @@ def formant_ratio(p, i):
 @helper
 def matching_mark(t, n):
     """Return the first pitch mark that a grain launched at frame n can stand on with at least half of its slope before."""
-    mark = t.mark - t.band_delay
     earliest = np.float64(n - t.delay) + 0.5 * t.next_slope
-    return mark + np.ceil((earliest - mark) / t.period) * t.period
+    return mark_near(t, earliest + 0.5 * t.period + t.band_delay) - t.band_delay
 
 
 @helper
@@ -210,6 +224,7 @@ def run_end(t):
 @helper
 def launch(t, p, n, i):
     """Start the next grain at frame n (index i of the block) and plan the one after it."""
+    t.next_slope = min(t.next_slope, t.next_centre - np.float64(n - t.delay))
     g = (t.newest + 1) % GRAINS
     t.newest = g
     speed = np.float64(formant_ratio(p, i))
@@ -220,19 +235,59 @@ def launch(t, p, n, i):
         t.next_centre = centre
         t.mode = LEAVE
     centre = t.next_centre
-    mark = t.mark - t.band_delay
-    source = mark + np.floor((centre - mark) / t.period + 0.5) * t.period
-    # Where a formant shift or a low voice would need input to come, an earlier period is taken.
-    newest = centre + np.float64(t.delay - AHEAD - 1) - max(out, t.next_slope) * abs(speed - 1.0)
-    source -= max(0.0, np.ceil((source - newest) / t.period)) * t.period
+    source = mark_near(t, centre + t.band_delay) - t.band_delay
     t.centre[g] = centre
-    t.source[g] = source
     t.slope_in[g] = t.next_slope
     t.slope_out[g] = out
     t.speed[g] = speed
+    # Where a formant shift or a low voice would need input to come, an earlier period is taken.
+    source -= max(0.0, np.ceil((source - newest_source(t, g)) / t.period)) * t.period
+    t.source_from[g] = source
+    t.source_to[g] = source
+    t.steer_from[g] = centre - 1.0
+    t.pulse[g] = centre
     t.live[g] = 1
-    t.next_centre = centre + t.period / np.float64(pitch_ratio(p, i))
     t.next_slope = out
+    plan(t, p, i)
+
+
+@helper
+def plan(t, p, i):
+    """Put the next grain one output period after the newest, as the comb knows the period now."""
+    last = t.pulse[t.newest]
+    t.next_centre = last + period_near(t, last + t.band_delay + PLAN_AT * t.period) / np.float64(pitch_ratio(p, i))
+
+
+@helper
+def steer(t, p, n, i):
+    """Correct where a rising grain reads, now that its mark is measured: predicted marks and periods err by a percent or two."""
+    g = t.newest
+    here = np.float64(n - t.delay)
+    left = t.centre[g] - here
+    source = source_at(t, g, here)
+    mark = mark_near(t, source + t.band_delay) - t.band_delay
+    if t.centre[g] > t.first_centre and left > 0.0:
+        before = t.pulse[(g + GRAINS - 1) % GRAINS]
+        wanted = before + period_near(t, before + t.band_delay + PLAN_AT * t.period) / np.float64(pitch_ratio(p, i))
+        change = mark - source + (t.centre[g] - wanted) * t.speed[g]
+        change = min(max(change, -STEER_MAX * left), STEER_MAX * left)
+        t.source_from[g] = source
+        t.source_to[g] = min(source + change, max(source, newest_source(t, g)))
+        t.steer_from[g] = here
+    t.pulse[g] = t.centre[g] + (mark - t.source_to[g]) / t.speed[g]
+
+
+@helper
+def source_at(t, g, here):
+    """Return the input position that stands in grain g's middle when the output is at `here`."""
+    share = (here - t.steer_from[g]) / (t.centre[g] - t.steer_from[g])
+    return t.source_from[g] + (t.source_to[g] - t.source_from[g]) * min(max(share, 0.0), 1.0)
+
+
+@helper
+def newest_source(t, g):
+    """Return the newest input position that grain g may have in its middle without reading what is yet to come."""
+    return t.centre[g] + np.float64(t.delay - AHEAD - 1) - max(t.slope_out[g], t.slope_in[g]) * abs(t.speed[g] - 1.0)
 
 
 @helper
@@ -250,9 +305,9 @@ def render(s, n, until, block):
         for c in range(block.channels):
             wet, ring = s[c].wet, s[c].ring
             if middle > first:
-                add_half_grain(wet, ring, t.mask, first, middle, origin, t.centre[g], t.source[g], t.speed[g], t.slope_in[g])
+                add_half_grain(wet, ring, t.mask, first, middle, origin, t, g, t.slope_in[g])
             if last > middle:
-                add_half_grain(wet, ring, t.mask, middle, last, origin, t.centre[g], t.source[g], t.speed[g], t.slope_out[g])
+                add_half_grain(wet, ring, t.mask, middle, last, origin, t, g, t.slope_out[g])
         if last < end:
             t.live[g] = 0
     for frame in range(begin, end):
@@ -316,6 +371,8 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
     if block.frame % SEGMENT == 0:
         match_levels(s, block.channels)
         follow_bus(t, block)
+        if t.tracking and comb_due(t) <= block.frame:
+            advance_comb(t, t.band, t.mask)
         choose_mode(t, p, block)
     for c in range(block.channels):
         for i in range(block.frames):
@@ -335,6 +392,9 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
             n = until
         elif comb <= n:
             advance_comb(t, t.band, t.mask)
+            if t.mode == SHIFT and t.next_centre > t.first_centre:
+                steer(t, p, n, n - block.frame)
+                plan(t, p, n - block.frame)
         elif t.mode == SHIFT:
             launch(t, p, n, n - block.frame)
         else:

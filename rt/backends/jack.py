@@ -16,7 +16,6 @@ import jack
 import numpy as np
 from autovoice.dsp.native import (
     add_relaxed,
-    as_pointer,
     call_engine,
     call_five,
     call_with_handle,
@@ -67,7 +66,10 @@ def _process(frames, address):
         io.outputs[k] = call_with_handle(io.get_buffer, io.out_ports[k], frames)
     late = 0
     # The record takes frames, start, next start and period in turn; int jack_get_cycle_times returns 0 when it could tell.
-    if call_five(io.get_cycle, io.client, address + CYCLE, address + CYCLE + 8, address + CYCLE + 16, address + CYCLE + 24) == 0:
+    if (
+        call_five(io.get_cycle, io.client, address + CYCLE, address + CYCLE + 8, address + CYCLE + 16, address + CYCLE + 24)
+        == 0
+    ):
         late = max((call_with_handle(io.get_time, 0, 0) - io.cycle[1]) * 1000, 0)  # both on JACK's own clock
     call_engine(io.run, io.engine, address + INPUTS, address + OUTPUTS, frames, late)
     return np.int32(0)
@@ -187,7 +189,9 @@ class JackBackend(Backend):
             client = jack.Client(wanted.name, servername=wanted.server, no_start_server=True, use_exact_name=True)
         except jack.JackOpenError as error:
             if error.status.name_not_unique:
-                raise BackendError(f"the {where} already has a client called {wanted.name!r}; choose another with --name") from error
+                raise BackendError(
+                    f"the {where} already has a client called {wanted.name!r}; choose another with --name"
+                ) from error
             raise BackendError(f"no {where} is running; {_NO_SERVER}") from error
         self.sample_rate, self.block = float(client.samplerate), int(client.blocksize)
         if wanted.sample_rate not in (None, self.sample_rate):
@@ -223,7 +227,10 @@ class JackBackend(Backend):
             ("set_range", "jack_port_set_latency_range"),
         ):
             io[field] = int(_FFI.cast("uintptr_t", _FFI.addressof(lib, name)))
-        for way, ports, count in (("in", client.inports, processor.in_channels), ("out", client.outports, processor.out_channels)):
+        for way, ports, count in (
+            ("in", client.inports, processor.in_channels),
+            ("out", client.outports, processor.out_channels),
+        ):
             io[f"{way}_count"] = count
             for k in range(count):
                 io[f"{way}_ports"][k] = int(jack._ffi.cast("uintptr_t", ports.register(f"{way}_{k + 1}")._ptr))

@@ -11,7 +11,17 @@ import threading
 from typing import Any
 
 import numpy as np
-from autovoice.dsp.native import add_relaxed, as_pointer, call_engine, clock_ns, helper, load_acquire, record_at, sleep_until, touch_stack
+from autovoice.dsp.native import (
+    add_relaxed,
+    as_pointer,
+    call_engine,
+    clock_ns,
+    helper,
+    load_acquire,
+    record_at,
+    sleep_until,
+    touch_stack,
+)
 from autovoice.dsp.stage import MAX_CHANNELS
 from autovoice.dsp.toolchain import numba
 from autovoice.dsp.vetting import compile_entry
@@ -114,7 +124,7 @@ class NullBackend(Backend):
             io["inputs"][c] = address_of(buffers.take("f4", self.block))
             io["outputs"][c] = address_of(buffers.take("f4", self.block))
         io["run"], io["engine"] = processor.run, processor.address
-        io["driver"] = address_of(processor.telemetry.array) + TELEMETRY.fields["driver"][1]  # type: ignore[index]
+        io["driver"] = address_of(processor.telemetry.array) + TELEMETRY.fields["driver"][1]
         io["block"], io["block_ns"], io["channels"] = self.block, self.block * 1e9 / self.sample_rate, processor.in_channels
         source: Any = self._settings.options.get("source")
         if source is not None:

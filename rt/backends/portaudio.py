@@ -78,7 +78,9 @@ def _sounddevice() -> Any:
     try:
         import sounddevice
     except OSError as error:
-        raise BackendError(f"PortAudio is not installed ({error}); install libportaudio2, or use --backend jack or null") from error
+        raise BackendError(
+            f"PortAudio is not installed ({error}); install libportaudio2, or use --backend jack or null"
+        ) from error
     return sounddevice
 
 
@@ -121,7 +123,8 @@ class PortAudioBackend(Backend):
             except (ValueError, sd.PortAudioError) as error:
                 own = found[0]["default_samplerate"]
                 raise BackendError(
-                    f"{found[0]['name']} takes no {kind} of {count} channels at {self.sample_rate:g} Hz ({error}); its own rate is {own:g} Hz"
+                    f"{found[0]['name']} takes no {kind} of {count} channels at {self.sample_rate:g} Hz ({error}); "
+                    f"its own rate is {own:g} Hz"
                 ) from error
 
     def start(self, processor: Processor) -> None:
@@ -159,7 +162,9 @@ class PortAudioBackend(Backend):
             self._stream.start()
         except sd.PortAudioError as error:
             self.close()
-            raise BackendError(f"PortAudio cannot start: {error}; see `autovoice devices`, or use --backend jack or null") from error
+            raise BackendError(
+                f"PortAudio cannot start: {error}; see `autovoice devices`, or use --backend jack or null"
+            ) from error
         self._latency_s = self._stream.latency
 
     def close(self) -> None:

@@ -27,7 +27,9 @@ class PyAudioBackend(Backend):
         try:
             import pyaudio
         except ImportError as error:
-            raise BackendError("PyAudio is not installed; pip install 'autovoice[pyaudio]', or use --backend portaudio") from error
+            raise BackendError(
+                "PyAudio is not installed; pip install 'autovoice[pyaudio]', or use --backend portaudio"
+            ) from error
         self._pyaudio = pyaudio
         self._settings = settings
         self._host: Any = None
@@ -43,7 +45,11 @@ class PyAudioBackend(Backend):
         wanted = self._settings.device
         self._indices = []
         for side in ("maxInputChannels", "maxOutputChannels"):
-            fit = [d for d in found if d[side] > 0 and (wanted is None or wanted in (str(d["index"]), d["name"]) or wanted in d["name"])]
+            fit = [
+                d
+                for d in found
+                if d[side] > 0 and (wanted is None or wanted in (str(d["index"]), d["name"]) or wanted in d["name"])
+            ]
             if not fit:
                 names = ", ".join(f"{d['index']}: {d['name']}" for d in found) or "none"
                 self.close()
@@ -57,9 +63,7 @@ class PyAudioBackend(Backend):
         try:
             for side, index, channels in sides:
                 options = {side: True, f"{side}_device_index": index, "frames_per_buffer": self.block}
-                self._streams.append(
-                    self._host.open(int(self.sample_rate), channels, self._pyaudio.paFloat32, **options)
-                )
+                self._streams.append(self._host.open(int(self.sample_rate), channels, self._pyaudio.paFloat32, **options))
         except OSError as error:
             self.close()
             raise BackendError(f"PyAudio cannot open its streams: {error}; see `autovoice devices`") from error

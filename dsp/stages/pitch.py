@@ -1,0 +1,180 @@
+"""Follow the pitch of one voice (f0) for the stages that need it; the sound passes unchanged and undelayed.
+
+The mean of the channels is decimated to about 16 kHz by a linear-phase low-pass, correlated with its own past (see
+`autovoice.dsp.f0`), and every 5 ms the strongest peaks compete with "unvoiced" along the best path up to now: the forward
+half of the search that P. Boersma uses ("Accurate short-term analysis of the fundamental frequency ...", IFA Proceedings
+17, 1993), with costs for leaps and for switching voice on and off. Nothing is revised, so a decision is final at once:
+it is on the bus 16 to 18 ms after the moment it speaks of, which `f0_frame` names.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from autovoice.dsp import f0
+from autovoice.dsp.native import helper
+from autovoice.dsp.scalar import exp2
+from autovoice.dsp.stage import MAX_SAMPLE_RATE, SEGMENT, Param
+
+PARAMETERS = (
+    Param("floor", "Hz", 50.0, 400.0, 60.0, scale="log", help="lowest pitch to look for"),
+    Param("ceiling", "Hz", 200.0, 1100.0, 1100.0, scale="log", help="highest pitch to look for"),
+    Param("threshold", "", 0.1, 0.95, 0.6, help="correlation from one period to the next that counts as voiced"),
+)
+
+HOP_S = 0.005
+ANALYSIS_RATE = 15_500.0  # Hz, aimed at; the nearest whole fraction of the sample rate is taken
+PASSBAND_HZ = 3_000.0  # -6 dB: harmonics enough for a sharp peak, fricatives and hiss kept out
+FILTER_HALF_S = 0.0005  # the low-pass delays by this much; it spans twice as much
+RUMBLE_HZ = 15.0  # one-pole high-pass behind it
+LEAP_COST = np.float32(0.8)  # for each octave from one frame to the next
+SWITCH_COST = np.float32(0.1)  # between voiced and unvoiced
+VOICING_SLOPE = np.float32(-13.0)  # of log2-odds over strength, fitted to voices whose truth is known
+
+MAX_TAPS = 4 * -(-(2 * round(FILTER_HALF_S * MAX_SAMPLE_RATE) + 1) // 4)
+ZERO, ONE = np.float32(0), np.float32(1)
+
+STATE = [
+    ("started", "i8"),
+    ("factor", "i8"),  # of the decimation
+    ("delay", "i8"),  # frames, of the low-pass
+    ("hop", "i8"),  # frames
+    ("taps", "i8"),  # of the low-pass, a multiple of 4
+    ("lowpass", "f4", (MAX_TAPS,)),
+    ("recent", "f4", (MAX_TAPS - 1 + SEGMENT,)),  # mean of the channels: what the low-pass still needs, then this call's
+    ("until_next", "i8"),  # frames from the start of the next call to the next analysis sample
+    ("rumble", "f4"),
+    ("rumble_step", "f4"),
+    ("frame", "i8"),  # number of the next analysis frame
+    ("centre", "i8", (f0.FRAMES,)),  # its row, for each frame in progress
+    ("unvoiced_score", "f4"),
+    ("voices", "i8"),  # candidates of the latest frame
+    ("voice_score", "f4", (f0.CANDIDATES,)),  # of the best path that ends in each, relative to the best of all
+    ("voice_lag", "f4", (f0.CANDIDATES,)),  # log2 of analysis samples
+    ("new_score", "f4", (f0.CANDIDATES,)),  # scratch
+    *f0.CORRELATOR,
+]
+
+
+def settle(sample_rate: float) -> int:
+    """Return the frames that the longest comparison spans, and a hop."""
+    return round((2 * f0.LOOKAHEAD_S + 2 * HOP_S) * sample_rate)
+
+
+def prepare(state: Any, sample_rate: float) -> None:
+    """Design the low-pass (a sinc under a Hann window) and lay out the analysis."""
+    factor = max(1, round(sample_rate / ANALYSIS_RATE))
+    delay = max(1, round(FILTER_HALF_S * sample_rate))
+    n = np.arange(-delay, delay + 1)
+    lowpass = np.sinc(2 * PASSBAND_HZ / sample_rate * n) * np.cos(np.pi * n / (2 * delay + 2)) ** 2
+    taps = 4 * -(-lowpass.size // 4)
+    state["lowpass"][:, taps - lowpass.size : taps] = lowpass / lowpass.sum()
+    state["factor"], state["delay"], state["taps"] = factor, delay, taps
+    state["hop"] = round(HOP_S * sample_rate)
+    state["rumble_step"] = 1 - np.exp(-2 * np.pi * RUMBLE_HZ * factor / sample_rate)
+    f0.plan(state, sample_rate / factor)
+
+
+@helper
+def _start(s: Any, frame: Any) -> None:
+    """Join the grids of analysis samples, rows and hops, which count from absolute frame 0."""
+    s.started = 1
+    sample = (frame + s.factor - 1) // s.factor
+    s.until_next = sample * s.factor - frame
+    s.row, s.filled = sample // f0.ROW, sample % f0.ROW
+    s.frame = frame // s.hop
+
+
+@helper
+def _row_at(s: Any, frame: Any) -> Any:
+    """Return the row that begins nearest to an absolute frame: analysis sample m speaks of frame m * factor - delay."""
+    span = f0.ROW * s.factor
+    return (2 * (frame + s.delay) + s.factor + span) // (2 * span)
+
+
+@helper
+def _low_passed(s: Any, i: Any) -> Any:
+    """Return the low-pass at frame i of this call; four sums side by side keep the adders busy."""
+    a = b = c = d = ZERO
+    for k in range(0, s.taps, 4):
+        a += s.lowpass[k] * s.recent[i + k]
+        b += s.lowpass[k + 1] * s.recent[i + k + 1]
+        c += s.lowpass[k + 2] * s.recent[i + k + 2]
+        d += s.lowpass[k + 3] * s.recent[i + k + 3]
+    return (a + b) + (c + d)
+
+
+@helper
+def _decide(s: Any, slot: Any, threshold: Any) -> Any:
+    """Extend every path by one frame; returns the best path's candidate, or -1 where it is unvoiced."""
+    unvoiced = s.unvoiced_score
+    for i in range(s.voices):
+        unvoiced = max(unvoiced, s.voice_score[i] - SWITCH_COST)
+    unvoiced += threshold
+    best, choice = unvoiced, -1
+    for j in range(s.candidates[slot]):
+        score = s.unvoiced_score - SWITCH_COST
+        for i in range(s.voices):
+            score = max(score, s.voice_score[i] - LEAP_COST * abs(s.voice_lag[i] - s.lag[slot, j]))
+        score += s.strength[slot, j]
+        s.new_score[j] = score
+        if score > best:
+            best, choice = score, j
+    s.voices = s.candidates[slot]
+    for j in range(s.voices):
+        s.voice_score[j], s.voice_lag[j] = s.new_score[j] - best, s.lag[slot, j]
+    s.unvoiced_score = unvoiced - best
+    return choice
+
+
+@helper
+def _publish(s: Any, frame: Any, threshold: Any, block: Any) -> None:
+    """Decide on a complete frame and post it."""
+    slot = frame % f0.FRAMES
+    choice = _decide(s, slot, threshold)
+    block.post.f0_frame = frame * s.hop - block.upstream
+    block.post.f0_hz = s.rate * exp2(-s.lag[slot, choice]) if choice >= 0 else ZERO
+    block.post.voicing = ZERO
+    if s.voices > 0:
+        strength = s.strength[slot, max(choice, 0)]
+        block.post.voicing = ONE / (ONE + exp2(VOICING_SLOPE * (strength - threshold)))
+
+
+@helper
+def _analyse_row(s: Any, p: Any, i: Any, block: Any) -> None:
+    """Let every frame in progress use the complete row."""
+    centre = _row_at(s, s.frame * s.hop)
+    if centre + s.last[0] <= s.row:
+        s.centre[s.frame % f0.FRAMES] = centre
+        f0.begin(s, s.frame)
+        s.frame += 1
+    shortest, longest = s.rate / p.ceiling[i], s.rate / p.floor[i]
+    for frame in range(max(0, s.frame - f0.FRAMES), s.frame):
+        if f0.advance(s, frame, s.centre[frame % f0.FRAMES], shortest, longest):
+            _publish(s, frame, p.threshold[i], block)
+
+
+def process(s: Any, p: Any, x: Any, block: Any) -> None:
+    """Analyse the mean of the channels; the audio is only read."""
+    s = s[0]
+    if not s.started:
+        _start(s, block.frame)
+    history = s.taps - 1
+    scale = ONE / np.float32(block.channels)
+    for i in range(block.frames):
+        s.recent[history + i] = x[0, i] * scale
+    for c in range(1, block.channels):
+        for i in range(block.frames):
+            s.recent[history + i] += x[c, i] * scale
+    i = s.until_next
+    while i < block.frames:
+        low = _low_passed(s, i)
+        s.rumble += s.rumble_step * (low - s.rumble)
+        if f0.push(s, low - s.rumble):
+            _analyse_row(s, p, i, block)
+            f0.next_row(s)
+        i += s.factor
+    s.until_next = i - block.frames
+    for j in range(history):
+        s.recent[j] = s.recent[block.frames + j]

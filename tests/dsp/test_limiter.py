@@ -1,0 +1,140 @@
+"""Limiter: no sample above the ceiling whatever comes, the delayed input itself when nothing is to be done."""
+
+import numpy as np
+import pytest
+from autovoice.rt import Chain, Event
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+RATE = 48_000  # Hz
+
+
+def _limiter(**options):
+    return Chain([{"stage": "limiter", **options}])
+
+
+def _gain(db):
+    return 10 ** (np.asarray(db) / 20)
+
+
+def _glide(start, targets, frames, rate):
+    """A parameter as the engine moves it: straight lines of 20 ms to {frame: target}."""
+    line, value, step, left, target = np.empty(frames), start, 0.0, 0, start
+    for n in range(frames):
+        if n in targets:
+            target, left = targets[n], round(0.02 * rate)
+            step = (target - value) / left
+        if left:
+            left -= 1
+            value = value + step if left else target
+        line[n] = value
+    return line
+
+
+def _bursts(random, frames):
+    """What limiters fear: noise bursts, offsets, squares and single samples, up to +60 dBFS, with gaps of silence."""
+    x = np.zeros(frames)
+    for _ in range(random.integers(1, 12)):
+        at, length = random.integers(frames), random.integers(1, 600)
+        part = slice(at, min(at + length, frames))
+        n = np.arange(part.stop - part.start)
+        kind = random.integers(5)
+        shape = [
+            random.standard_normal(len(n)),
+            np.ones(len(n)),
+            np.where(n // random.integers(1, 40) % 2, -1.0, 1.0),
+            np.sin(n * random.uniform(0.01, 3)),
+            np.where(n == 0, 1.0, 0.0),
+        ][kind]
+        x[part] += shape * _gain(random.uniform(-20, 60))
+    return np.clip(x, -1024, 1024).astype(np.float32)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    rate=st.sampled_from([8_000, 44_100, 48_000, 96_000, 192_000]),
+    lookahead=st.sampled_from([0.5, 1.5, 3.3, 5.0]),
+    block=st.sampled_from([1, 17, 64, 333]),
+)
+def test_no_sample_exceeds_the_ceiling_while_everything_moves(seed, rate, lookahead, block):
+    random = np.random.default_rng(seed)
+    x = _bursts(random, 6000)
+    targets = {int(f): float(random.uniform(-20, 0)) for f in random.integers(0, 6000, 5)}
+    events = [Event(f, "limiter/ceiling", v) for f, v in targets.items()]
+    events += [Event(int(f), "limiter/release", float(random.uniform(10, 1000))) for f in random.integers(0, 6000, 3)]
+    y = _limiter(lookahead=lookahead).render(x, sample_rate=rate, block=block, events=events)
+    ceiling = _gain(_glide(-1.0, targets, len(x), rate))
+    assert np.all(np.abs(y) <= ceiling * (1 + 1e-6))  # the ceiling itself is a float32
+
+
+@pytest.mark.parametrize("ceiling", [-20.0, -6.0, -1.0, 0.0])
+def test_what_stays_below_the_ceiling_comes_out_bit_for_bit(ceiling):
+    x = np.random.default_rng(6).uniform(-1, 1, (2, RATE // 4)).astype(np.float32) * np.float32(_gain(ceiling) * (1 - 1e-6))
+    np.testing.assert_array_equal(_limiter(ceiling=ceiling).render(x, sample_rate=RATE), x)
+
+
+def test_a_sample_exactly_at_the_ceiling_passes():
+    x = np.ones(4000, np.float32)
+    np.testing.assert_array_equal(_limiter(ceiling=0.0).render(x, sample_rate=RATE), x)
+
+
+@pytest.mark.parametrize("rate", [8_000, 44_100, 48_000, 192_000])
+@pytest.mark.parametrize("lookahead", [0.5, 1.5, 5.0])
+def test_the_delay_is_the_lookahead_to_the_frame(lookahead, rate):
+    chain = _limiter(lookahead=lookahead)
+    x = np.zeros(3000, np.float32)
+    x[1000] = 0.25
+    y = chain.render(x, sample_rate=rate, compensate=False)
+    assert chain.latency(rate) == round(lookahead * rate / 1000)
+    assert np.flatnonzero(y).tolist() == [1000 + chain.latency(rate)]
+
+
+@pytest.mark.parametrize("over_db", [0.1, 6.0, 20.0])
+@pytest.mark.parametrize("lookahead", [0.5, 1.5, 5.0])
+def test_a_single_peak_lands_on_the_ceiling_and_not_below(lookahead, over_db):
+    x = np.full(4000, 0.01, np.float32)
+    x[2000] = _gain(-1 + over_db)
+    y = _limiter(ceiling=-1.0, lookahead=lookahead).render(x, sample_rate=RATE)
+    assert 20 * np.log10(y[2000]) == pytest.approx(-1, abs=2e-4)
+
+
+@pytest.mark.parametrize("rate", [44_100, 192_000])
+def test_the_gain_bends_down_within_the_lookahead_and_never_jumps(rate):
+    lookahead = round(1.5e-3 * rate)
+    x = np.full(rate // 2, 0.01, np.float32)
+    x[rate // 4] = 4.0
+    over_db = 20 * np.log10(4) + 1
+    y = _limiter(ceiling=-1.0).render(x, sample_rate=rate)
+    gain_db = 20 * np.log10(y / x)
+    start, bottom = np.flatnonzero(gain_db < -1e-3)[0], rate // 4
+    assert bottom - lookahead <= start < bottom
+    assert np.all(gain_db[: bottom - lookahead] == 0)
+    step = np.diff(gain_db)
+    assert np.abs(step).max() < 1.05 * over_db / (lookahead / 2)  # the middle of the S
+    assert np.abs(np.diff(step)).max() < 1.05 * over_db / (lookahead / 2) ** 2 * 2
+
+
+@pytest.mark.parametrize("release", [10.0, 100.0, 1000.0])
+def test_the_gain_comes_back_by_10_db_in_the_release_time(release):
+    x = np.full(3 * RATE, 0.001, np.float32)
+    x[1000:1100] = _gain(19)
+    y = _limiter(ceiling=-1.0, release=release).render(x, sample_rate=RATE)
+    gain_db = 20 * np.log10(y / x)[1100:]
+    assert gain_db[0] == pytest.approx(-20, abs=0.1)
+    frames = np.flatnonzero(gain_db > -5)[0] - np.flatnonzero(gain_db > -15)[0]
+    assert frames == pytest.approx(release * RATE / 1000, rel=0.02)
+    assert np.all(gain_db[round(2.1 * release * RATE / 1000) + 100 :] == 0)
+
+
+def test_a_tone_6_db_too_loud_keeps_its_shape():
+    t = np.arange(2 * RATE) / RATE
+    y = _limiter(ceiling=-6.0, release=100.0).render(np.sin(2 * np.pi * 1000 * t), sample_rate=RATE)[RATE:]
+    spectrum = np.abs(np.fft.rfft(y * np.hanning(RATE))) ** 2
+    tone = spectrum[990:1011].sum()
+    assert 10 * np.log10((spectrum.sum() - tone) / tone) < -60
+
+
+def test_the_bus_shows_the_reduction():
+    track = _limiter(ceiling=-6.0).analyse(np.ones(RATE, np.float32), sample_rate=RATE)
+    assert track.limiter_db[-1] == pytest.approx(-6, abs=0.01)

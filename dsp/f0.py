@@ -28,7 +28,7 @@ LOWEST_HZ = 50.0  # lags reach down to this
 MAX_RATE = 23_250  # Hz, the highest analysis rate
 MAX_GROUPS = 30  # 480 lags: LOWEST_HZ at MAX_RATE
 MAX_LAGS = MAX_GROUPS * GROUP
-ROWS = 64  # kept: the longest stretch is 46 rows at MAX_RATE
+ROWS = 64  # kept, a power of 2: the longest stretch is 47 rows at MAX_RATE
 RING = 1024  # samples kept: the longest stretch and the longest lag
 FRAMES = 4  # that can be in progress at a time
 CANDIDATES = 6  # peaks kept for each frame
@@ -37,6 +37,7 @@ SHORTEST_WINDOW_S = 0.016
 LOOKAHEAD_S = 0.0155  # from the frame's centre to the end of the latest stretch
 
 WEAKEST_PEAK = np.float32(0.3)  # correlation below which a peak is no candidate
+LEAST_RISE = np.float32(__import__("os").environ.get("RISE","0.3"))  # of a peak above the valley before it: rumble and decays have ripples, but no valley
 OCTAVE_BONUS = np.float32(0.04)  # correlation granted for each octave up: a period's multiples correlate as well as itself
 REFERENCE_HZ = 100.0  # where the bonus is zero
 QUIET = np.float32(1e-8)  # power (-80 dBFS) below which nothing counts as voiced
@@ -65,6 +66,7 @@ CORRELATOR = [
     ("sum_power", "f4", (GROUP,)),  # scratch
     ("correlation", "f4", (FRAMES, MAX_LAGS)),
     ("group", "i8", (FRAMES,)),  # next to compute for each frame in progress
+    ("valley", "f4", (FRAMES,)),  # lowest correlation of the lags so far
     ("candidates", "i8", (FRAMES,)),
     ("strength", "f4", (FRAMES, CANDIDATES)),  # falling
     ("lag", "f4", (FRAMES, CANDIDATES)),  # log2 of analysis samples
@@ -101,7 +103,7 @@ def push(s: Any, sample: Any) -> Any:
     s.power[at] = power
     s.power[at + RING] = power
     lags = s.groups * GROUP
-    row = s.row % ROWS
+    row = s.row & (ROWS - 1)
     past, products = s.samples[at : at + lags], s.products[row][:lags]
     if s.filled == 0:
         for k in range(lags):
@@ -129,6 +131,7 @@ def begin(s: Any, frame: Any) -> None:
     """Put a frame in progress."""
     s.group[frame % FRAMES] = 0
     s.candidates[frame % FRAMES] = 0
+    s.valley[frame % FRAMES] = ONE
 
 
 @helper
@@ -160,7 +163,7 @@ def _correlate(s: Any, slot: Any, group: Any) -> None:
     for i in range(rows):
         at = s.newest + i * ROW
         own_power += s.power[at]
-        of_row = s.products[(s.row - i) % ROWS][first : first + GROUP]
+        of_row = s.products[(s.row - i) & (ROWS - 1)][first : first + GROUP]
         of_past = s.power[at + first : at + first + GROUP]
         for k in range(GROUP):
             products[k] += of_row[k]
@@ -177,7 +180,8 @@ def _pick_peaks(s: Any, slot: Any, group: Any, shortest: Any, longest: Any) -> N
     values = s.correlation[slot]
     for k in range(max(2, group * GROUP - 1), group * GROUP + GROUP - 1):
         before, peak, after = values[k - 1], values[k], values[k + 1]
-        if peak <= WEAKEST_PEAK or peak <= before or peak < after:
+        s.valley[slot] = min(s.valley[slot], before)
+        if peak <= WEAKEST_PEAK or peak <= before or peak < after or peak - s.valley[slot] < LEAST_RISE:
             continue
         offset = HALF * (before - after) / (before - peak - peak + after)
         lag = np.float32(k) + offset

@@ -72,8 +72,7 @@ BLOCK = np.dtype(
 
 ENTRY_SIGNATURE = numba.types.void(*[numba.types.uintp] * 4)
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
-_ENTRY_SOURCE = """
-def {name}(state, parameters, audio, block):
+_ENTRY_SOURCE = """def {name}(state, parameters, audio, block):
     b = record_at(block, BLOCK)
     process(
         carray(as_pointer(state), (b.channels,), STATE_DTYPE),
@@ -309,7 +308,11 @@ def _table(module: ModuleType, name: str, kind: type[Any], where: str) -> tuple[
 
 
 def _compile(name: str, module: ModuleType, process: Callable[..., None], state: Any, parameter_block: Any) -> Any:
-    """Compile the entry under the stage's own file name, so that Numba's cache follows edits of that file."""
+    """Compile the entry under the stage's own file name, so that Numba's cache follows edits of that file.
+
+    It is given the line of `process`, too: Numba reads the source there for its messages, and from Python 3.13 on fails
+    where it finds no function.
+    """
     scope: dict[str, Any] = {
         "process": native.helper(process),
         "record_at": native.record_at,
@@ -322,7 +325,8 @@ def _compile(name: str, module: ModuleType, process: Callable[..., None], state:
         "SEGMENT": SEGMENT,
         "__name__": module.__name__,
     }
-    exec(compile(_ENTRY_SOURCE.format(name=name), str(module.__file__), "exec"), scope)
+    source = "\n" * (process.__code__.co_firstlineno - 1) + _ENTRY_SOURCE.format(name=name)
+    exec(compile(source, str(module.__file__), "exec"), scope)
     try:
         return compile_entry(scope[name], ENTRY_SIGNATURE)
     except RealTimeViolation as error:

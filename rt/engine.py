@@ -219,6 +219,12 @@ class Engine:
             recorder, self._recorder = self._recorder, None
             return recorder.close() if recorder is not None else None
 
+    @property
+    def recording_trouble(self) -> str | None:
+        """Why the recording that runs takes no more, such as a full disk; None while all is well."""
+        recorder = self._recorder
+        return str(recorder.error) if recorder is not None and recorder.error is not None else None
+
     def stats(self) -> Stats:
         """Read the counters, levels and times."""
         return self.processor.telemetry.stats(tuple(p.key for p in self._chain.placed))

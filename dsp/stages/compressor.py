@@ -24,16 +24,14 @@ PARAMETERS = (
     Param("release", "ms", 5.0, 2000.0, 100.0, scale="log", help="time constant of the gain coming back"),
     Param("makeup", "dB", -12.0, 24.0, 0.0, help="gain after compression"),
 )
-PAST = 8  # frames kept in front of a row, of which three are read; eight keep it aligned
-
 # A row stands before the rows that it is computed from: a vector loop may then write it without fear of its own input.
 STATE = [
-    ("least", "f4", (SEGMENT,)),  # octaves: what `held` is at least, whatever came before the last four frames
-    ("share", "f4", (SEGMENT,)),  # octaves: what these four frames add to the fading value of before
-    ("need", "f4", (PAST + SEGMENT,)),  # octaves: reduction by the static curve, after the last frames of before
+    ("least", "f4", (SEGMENT,)),  # octaves: what `held` is at least, whatever came before these two frames
+    ("share", "f4", (SEGMENT,)),  # octaves: what the two frames add to the fading value of before
+    ("need", "f4", (1 + SEGMENT,)),  # octaves: reduction by the static curve, after the last frame of before
     ("gain", "f4", (SEGMENT,)),  # linear peak, then reduction in octaves, then gain
-    ("held", "f4", (4,)),  # octaves: y1 of eq. 17, the peak with its release, one to four frames ago
-    ("reduction", "f4", (2,)),  # octaves: yL of eq. 17, the peak with release and attack, one and two frames ago
+    ("held", "f4", (2,)),  # octaves: y1 of eq. 17, the peak with its release, one and two frames ago
+    ("reduction", "f4"),  # octaves: yL of eq. 17, the peak with release and attack
     ("attack", "f4"),  # coefficients of the two one-poles, 0 = not set yet
     ("release", "f4"),
 ]
@@ -56,51 +54,33 @@ def _curve(state: Any, p: Any, frames: Any) -> None:
         slope = _ONE - _ONE / p.ratio[i]
         over = log2(peak[i]) - p.threshold[i] * OCTAVES_PER_DB
         bent = min(max(over + half, _ZERO), half + half)
-        need[i + PAST] = slope * (bent * bent / (half * _FOUR) + max(over - half, _ZERO))
-
-
-@helper
-def _look_back(state: Any, frames: Any) -> None:
-    """Write the detector's first stage, y1[n] = max(x[n], a y1[n-1] + b x[n]), over four frames at once.
-
-    Put into itself three times it is a maximum over a line again: y1[n] = max(least, a^4 y1[n-4] + share).
-    """
-    need, least, share = state.need, state.least, state.share
-    a1 = state.release
-    a2 = a1 * a1
-    a3 = a2 * a1
-    b0 = _ONE - a1
-    b1, b2 = a1 * b0, a2 * b0
-    b3 = (_ONE - a2 * a2) - b0 - b1 - b2  # so that all add up to 1 in spite of rounding: the static curve depends on it
-    for i in range(frames):
-        x0, x1, x2, x3 = need[i + PAST], need[i + PAST - 1], need[i + PAST - 2], need[i + PAST - 3]
-        s0 = b0 * x0
-        s1 = fma(b1, x1, s0)
-        s2 = fma(b2, x2, s1)
-        least[i] = max(max(x0, fma(a1, x1, s0)), max(fma(a2, x2, s1), fma(a3, x3, s2)))
-        share[i] = fma(b3, x3, s2)
-    for i in range(PAST):
-        need[i] = need[i + frames]
+        need[i + 1] = slope * (bent * bent / (half * _FOUR) + max(over - half, _ZERO))
 
 
 @helper
 def _detect(state: Any, frames: Any) -> None:
-    """Smooth the reduction by eq. 17. Recursions reach back four and two frames, not one, so that they wait less."""
-    least, share, reduction = state.least, state.share, state.gain
-    a2 = state.release * state.release
-    a4 = a2 * a2
-    h1, h2, h3, h4 = state.held[0], state.held[1], state.held[2], state.held[3]
-    attack = state.attack
-    attack2 = attack * attack
-    rise = _ONE - attack
-    rise1 = (_ONE - attack2) - rise
-    y1, y2 = state.reduction[0], state.reduction[1]
+    """Smooth the reduction by eq. 17: y1 = max(x, a y1' + b x), then yL = a yL' + b y1.
+
+    y1 is taken two frames at a time, max(x, a x' + b x, a² y1'' + a b x' + b x): it then waits for half as long.
+    """
+    need, least, share, reduction = state.need, state.least, state.share, state.gain
+    a = state.release
+    b = _ONE - a
+    twice = a * a
+    ab = (_ONE - twice) - b  # so that the shares add up to 1 in spite of rounding: the static curve depends on it
     for i in range(frames):
-        h1, h2, h3, h4 = max(least[i], fma(a4, h4, share[i])), h1, h2, h3
-        y1, y2 = fma(attack2, y2, fma(rise1, h2, rise * h1)), y1
-        reduction[i] = y1
-    state.held[0], state.held[1], state.held[2], state.held[3] = h1, h2, h3, h4
-    state.reduction[0], state.reduction[1] = y1, y2
+        fresh = b * need[i + 1]
+        least[i] = max(need[i + 1], fma(a, need[i], fresh))
+        share[i] = fma(ab, need[i], fresh)
+    attack = state.attack
+    rise = _ONE - attack
+    newer, older, smooth = state.held[0], state.held[1], state.reduction
+    for i in range(frames):
+        newer, older = max(least[i], fma(twice, older, share[i])), newer
+        smooth = fma(attack, smooth, rise * newer)
+        reduction[i] = smooth
+    need[0] = need[frames]
+    state.held[0], state.held[1], state.reduction = newer, older, smooth
 
 
 def process(s: Any, p: Any, x: Any, block: Any) -> None:
@@ -112,11 +92,10 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
         state.release = forgetting(p.release[0], block.sample_rate)
     linked_peak(x, gain, block)
     _curve(state, p, frames)
-    _look_back(state, frames)
     _detect(state, frames)
     for i in range(frames):
         gain[i] = exp2(p.makeup[i] * OCTAVES_PER_DB - gain[i])
     for c in range(block.channels):
         for i in range(frames):
             x[c, i] *= gain[i]
-    block.post.compressor_db = -state.reduction[0] * DB_PER_OCTAVE
+    block.post.compressor_db = -state.reduction * DB_PER_OCTAVE

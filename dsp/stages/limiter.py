@@ -6,7 +6,8 @@ the delay line. The maximum is taken over windows that grow fourfold, so that a 
 the average is a cascaded integrator-comb of two stages (E. B. Hogenauer, IEEE Trans. ASSP 29(2), 1981, figure 1).
 
 From the logarithm to the average all is integer arithmetic, hence exact: the running sums never drift, and where nothing
-has to be reduced the gain is exactly 1. The loudest channel drives all of them.
+has to be reduced the gain is exactly 1; where nothing has to be for a while, those zeros are not even computed. The loudest
+channel drives all of them.
 """
 
 from __future__ import annotations
@@ -49,12 +50,13 @@ STATE = [
     ("total", "i8"),
     ("fall", "i4"),  # release per frame, 0 = not set yet
     ("scale", "f4"),  # octaves per unit of the sum
+    ("busy", "i8"),  # frames until every ring holds nothing but zeros, provided that no peak comes
 ]
 
 UNITS = 1 << 22  # per octave: 1.4 microdecibels
 _UNITS_F32, _MARGIN = np.float32(UNITS), np.float32(UNITS * 4e-6)  # the margin covers the error of log2 and exp2
 _RELEASE = 10 / (20 * np.log10(2.0)) * UNITS * 1000  # units in 10 dB, times ms in a second
-_NOTHING = np.int32(0)
+_NOTHING, _ONE = np.int32(0), np.float32(1)
 
 
 def latency(sample_rate: float, lookahead: float) -> int:
@@ -93,14 +95,24 @@ def _mirror(ring, at, mask, frames):
 
 
 @helper
+def _exceeds(state, p, at, frames):
+    """Write the linear ceiling; say whether any peak is above it."""
+    peak, ceiling = state.gain, state.ceiling[at:]
+    any_over = np.int32(0)
+    for i in range(frames):
+        top = db_to_gain(p.ceiling[i])
+        ceiling[i] = top
+        any_over |= np.int32(1) if peak[i] > top else np.int32(0)
+    return any_over != 0
+
+
+@helper
 def _need(state, p, at, frames):
     """Write the reduction that each frame needs; none, exactly, for a peak at or below the ceiling."""
     peak, ceiling, need = state.gain, state.ceiling[at:], state.windows[0][at:]
     for i in range(frames):
-        top = db_to_gain(p.ceiling[i])
         over = log2(peak[i]) - p.ceiling[i] * OCTAVES_PER_DB
-        need[i] = np.int32(over * _UNITS_F32 + _MARGIN) if peak[i] > top else _NOTHING
-        ceiling[i] = top
+        need[i] = np.int32(over * _UNITS_F32 + _MARGIN) if peak[i] > ceiling[i] else _NOTHING
 
 
 @helper
@@ -145,18 +157,10 @@ def _average(state, at, mask, frames):
         gain[i] = exp2(gain[i] * scale)
 
 
-def process(s: Any, p: Any, x: Any, block: Any) -> None:
-    """Take the steps one after the other over the whole block; the last turns the delayed audio down."""
-    state = s[0]
-    frames = block.frames
-    mask = state.mask & (RING - 1)  # the compiler then knows that no index is negative
-    at = block.frame & mask
-    if block.frame % SEGMENT == 0 or state.fall == 0:
-        state.fall = np.int32(_RELEASE / (p.release[0] * block.sample_rate) + 0.5)
-
-    linked_peak(x, state.gain, block)
+@helper
+def _reduce(state, p, at, mask, frames):
+    """Turn the peaks in `gain` into gains."""
     _need(state, p, at, frames)
-    _mirror(state.ceiling, at, mask, frames)
     last = state.levels - 1
     for level in range(last):
         _mirror(state.windows[level], at, mask, frames)
@@ -164,17 +168,38 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
     _mirror(state.windows[last], at, mask, frames)
     _widen(state.windows[last], state.shifts[last], at, mask, state.held[LEAP:], frames)
     _release(state, state.fall, frames)
-    history = state.history[at:]
+    history, any_reduction = state.history[at:], _NOTHING
     for i in range(frames):
         history[i] = state.released[LEAP + i]
+        any_reduction |= state.released[LEAP + i]
     _mirror(state.history, at, mask, frames)
     for i in range(LEAP):
         state.held[i] = state.held[i + frames]
         state.released[i] = state.released[i + frames]
     _average(state, at, mask, frames)
+    state.busy = mask + 1 if any_reduction != 0 else max(state.busy - frames, 0)
+
+
+def process(s: Any, p: Any, x: Any, block: Any) -> None:
+    """Find the gain of each frame, unless it must be 1, and turn the delayed audio down by it."""
+    state = s[0]
+    frames = block.frames
+    mask = state.mask & (RING - 1)  # the compiler then knows that no index is negative
+    at = block.frame & mask
+    if block.frame % SEGMENT == 0 or state.fall == 0:
+        state.fall = np.int32(_RELEASE / (p.release[0] * block.sample_rate) + 0.5)
+    gain = state.gain
+    linked_peak(x, gain, block)
+    exceeds = _exceeds(state, p, at, frames)
+    _mirror(state.ceiling, at, mask, frames)
+    if exceeds or state.busy > 0:
+        _reduce(state, p, at, mask, frames)
+    else:
+        for i in range(frames):
+            gain[i] = _ONE
 
     start = (at - state.lookahead) & mask
-    ceiling, gain = state.ceiling[start:], state.gain
+    ceiling = state.ceiling[start:]
     for c in range(block.channels):
         now, delayed = s[c].audio[at:], s[c].audio[start:]
         for i in range(frames):

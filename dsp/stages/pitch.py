@@ -20,7 +20,7 @@ from autovoice.dsp.stage import MAX_SAMPLE_RATE, SEGMENT, Param
 PARAMETERS = (
     Param("floor", "Hz", 50.0, 400.0, 60.0, scale="log", help="lowest pitch to look for"),
     Param("ceiling", "Hz", 200.0, 1100.0, 1100.0, scale="log", help="highest pitch to look for"),
-    Param("threshold", "", 0.1, 0.95, 0.6, help="correlation from one period to the next that counts as voiced"),
+    Param("threshold", "", 0.1, 0.9, 0.5, help="correlation between periods at which a 100 Hz voice counts as voiced"),
 )
 
 HOP_S = 0.005
@@ -28,8 +28,9 @@ ANALYSIS_RATE = 15_500.0  # Hz, aimed at; the nearest whole fraction of the samp
 PASSBAND_HZ = 3_000.0  # -6 dB: harmonics enough for a sharp peak, fricatives and hiss kept out
 FILTER_HALF_S = 0.0005  # the low-pass delays by this much; it spans twice as much
 RUMBLE_HZ = 15.0  # one-pole high-pass behind it
-LEAP_COST = np.float32(0.8)  # for each octave from one frame to the next
-SWITCH_COST = np.float32(0.1)  # between voiced and unvoiced
+LEAP_COST = np.float32(1.0)  # for each octave from one frame to the next
+SWITCH_COST = np.float32(0.15)  # between voiced and unvoiced
+CAUTION = np.float32(0.05)  # more correlation asked for each octave above f0.REFERENCE_HZ: short lags of noise correlate, too
 VOICING_SLOPE = np.float32(-13.0)  # of log2-odds over strength, fitted to voices whose truth is known
 
 MAX_TAPS = 4 * -(-(2 * round(FILTER_HALF_S * MAX_SAMPLE_RATE) + 1) // 4)
@@ -106,12 +107,18 @@ def _low_passed(s: Any, i: Any) -> Any:
 
 
 @helper
+def _required(s: Any, lag: Any, threshold: Any) -> Any:
+    """Return the strength from which a candidate counts as voiced; its octave bonus, meant for its rivals, is taken back."""
+    return threshold + (f0.OCTAVE_BONUS + CAUTION) * (s.reference_lag - lag)
+
+
+@helper
 def _decide(s: Any, slot: Any, threshold: Any) -> Any:
     """Extend every path by one frame; returns the best path's candidate, or -1 where it is unvoiced."""
     unvoiced = s.unvoiced_score
     for i in range(s.voices):
         unvoiced = max(unvoiced, s.voice_score[i] - SWITCH_COST)
-    unvoiced += threshold
+    unvoiced += _required(s, s.lag[slot, 0], threshold) if s.candidates[slot] > 0 else threshold
     best, choice = unvoiced, -1
     for j in range(s.candidates[slot]):
         score = s.unvoiced_score - SWITCH_COST
@@ -134,11 +141,13 @@ def _publish(s: Any, frame: Any, threshold: Any, block: Any) -> None:
     slot = frame % f0.FRAMES
     choice = _decide(s, slot, threshold)
     block.post.f0_frame = frame * s.hop - block.upstream
-    block.post.f0_hz = s.rate * exp2(-s.lag[slot, choice]) if choice >= 0 else ZERO
-    block.post.voicing = ZERO
-    if s.voices > 0:
-        strength = s.strength[slot, max(choice, 0)]
-        block.post.voicing = ONE / (ONE + exp2(VOICING_SLOPE * (strength - threshold)))
+    block.post.f0_hz = block.post.voicing = ZERO
+    if s.candidates[slot] > 0:
+        likeliest = max(choice, 0)
+        margin = s.strength[slot, likeliest] - _required(s, s.lag[slot, likeliest], threshold)
+        block.post.voicing = ONE / (ONE + exp2(VOICING_SLOPE * margin))
+    if choice >= 0:
+        block.post.f0_hz = s.rate * exp2(-s.lag[slot, choice])
 
 
 @helper

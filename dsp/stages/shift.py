@@ -38,8 +38,8 @@ GRAINS = 16
 OVERLAP = 1.0  # longest slope of a grain, in output periods
 LOWPASS_HZ, HIGHPASS_HZ = 1200.0, 50.0  # of the signal that marks are found in: pulses without hiss and rumble
 JUMP = 0.18  # a comb this far from the bus's period starts anew
-LEVEL_SECONDS = 0.03  # time constant of the loudness that wet and dry are matched by
-GAIN_MIN, GAIN_MAX = np.float32(0.5), np.float32(2.0)
+LEVEL_SECONDS = 0.08  # time constant of the loudness that wet and dry are matched by
+GAIN_MIN, GAIN_MAX = np.float32(0.7), np.float32(1.6)
 PASS, SHIFT, LEAVE = 0, 1, 2
 PLAN_AT = 0.5
 STEER_MAX = 0.1
@@ -162,6 +162,8 @@ def follow_bus(t, block):
         if t.mode == PASS:
             start_comb(t, t.band, t.mask, block.frame, period)
             t.restart = 0
+    else:
+        t.restart = 0
 
 
 @helper
@@ -224,14 +226,16 @@ def run_end(t):
 @helper
 def launch(t, p, n, i):
     """Start the next grain at frame n (index i of the block) and plan the one after it."""
-    t.next_slope = min(t.next_slope, t.next_centre - np.float64(n - t.delay))
+    here = np.float64(n - t.delay)
+    t.next_centre = max(t.next_centre, here + 0.5 * t.next_slope)  # the plan may have moved it into the past
+    t.next_slope = min(t.next_slope, t.next_centre - here)
     g = (t.newest + 1) % GRAINS
     t.newest = g
     speed = np.float64(formant_ratio(p, i))
     out = slope(t, p, i)
     if t.leave:
         centre = matching_mark(t, n)
-        t.next_slope = min(t.next_slope, centre - np.float64(n - t.delay))
+        t.next_slope = max(min(t.next_slope, centre - here), 1.0)
         t.next_centre = centre
         t.mode = LEAVE
     centre = t.next_centre

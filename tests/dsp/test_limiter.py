@@ -68,6 +68,34 @@ def test_no_sample_exceeds_the_ceiling_while_everything_moves(seed, rate, lookah
     assert np.all(np.abs(y) <= ceiling * (1 + 1e-6))  # the ceiling itself is a float32
 
 
+@pytest.mark.parametrize(("rate", "lookahead"), [(48_000, 1.5), (44_100, 0.5), (192_000, 5.0)])
+def test_it_is_a_maximum_a_release_and_a_triangle(rate, lookahead):
+    """The plain form of the method in float64, over bursts far enough apart for the limiter to come to rest between them."""
+    x = np.full(2 * rate, 0.05)
+    for at, level in ((0.1, 3.0), (0.11, 2.0), (0.5, 1.2), (1.3, 8.0)):
+        x[int(at * rate) : int(at * rate) + 300] *= level / 0.05 * np.sin(np.arange(300) * 0.31)
+    frames = round(lookahead * rate / 1000)
+    need = np.maximum(20 * np.log10(np.maximum(np.abs(x), 1e-9)) + 1, 0)
+    held = np.max(np.lib.stride_tricks.sliding_window_view(np.pad(need, (frames, 0)), frames + 1), axis=1)
+    released, level, fall = np.empty(len(x)), 0.0, 10 / (0.05 * rate)
+    for n, now in enumerate(held):
+        level = released[n] = max(now, level - fall)
+    triangle = np.convolve(np.ones(frames // 2 + 1), np.ones(frames - frames // 2 + 1))
+    gain_db = -np.convolve(released, triangle / triangle.sum())[frames : len(x)]
+    y = _limiter(ceiling=-1.0, release=50.0, lookahead=lookahead).render(x, sample_rate=rate)[: len(x) - frames]
+    np.testing.assert_allclose(y, x[: len(y)] * _gain(gain_db), rtol=2e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("block", [1, 17, 1000])
+def test_coming_to_rest_and_starting_again_leave_no_trace_of_the_cutting(block):
+    x = np.full(RATE, 0.1, np.float32)
+    for at in (3000, 3900, 20_000, 20_070, 40_001):
+        x[at : at + 20] = 2
+    x[10_000:15_000] = 1e-39  # denormal
+    chain = _limiter(release=10.0)
+    np.testing.assert_array_equal(chain.render(x, sample_rate=RATE, block=block), chain.render(x, sample_rate=RATE))
+
+
 @pytest.mark.parametrize("ceiling", [-20.0, -6.0, -1.0, 0.0])
 def test_what_stays_below_the_ceiling_comes_out_bit_for_bit(ceiling):
     x = np.random.default_rng(6).uniform(-1, 1, (2, RATE // 4)).astype(np.float32) * np.float32(_gain(ceiling) * (1 - 1e-6))

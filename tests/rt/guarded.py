@@ -1,0 +1,91 @@
+"""A program under the watcher (native/malloc_guard.c, by LD_PRELOAD): the demo chain live on JACK, then stages with faults.
+
+Arguments: JACK server, folder of the faulty stages. Prints what the watcher counted on the audio thread as one JSON line.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import random
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from autovoice.rt import Chain, Engine
+from support import DEMO
+
+LIVE_S, SWAP_S, FAULT_S = 4.0, 0.2, 0.1
+watcher = ctypes.CDLL(None)
+watcher.rt_name.restype, watcher.rt_count.restype, watcher.rt_entries.restype = ctypes.c_char_p, ctypes.c_long, ctypes.c_long
+
+
+def address(name: str) -> int:
+    return int(ctypes.cast(getattr(watcher, name), ctypes.c_void_p).value or 0)
+
+
+def counts() -> dict[str, int]:
+    return {watcher.rt_name(k).decode(): watcher.rt_count(k) for k in range(watcher.rt_kinds())}
+
+
+def since(before: dict[str, int]) -> dict[str, int]:
+    return {name: now - before[name] for name, now in counts().items() if now != before[name]}
+
+
+def watch(engine: Engine) -> None:
+    """Put the watcher's switches around the callback; the way out first, as the driver already calls."""
+    record = engine.processor.engine
+    record["exit_hook"] = address("rt_exit")
+    record["enter_hook"] = address("rt_enter")
+
+
+def move_and_swap(engine: Engine, chains: list[Chain], seconds: float) -> None:
+    """Send a thousand parameter moves a second and a new chain every SWAP_S."""
+    begin = swapped = time.monotonic()
+    sent = 0
+    while (now := time.monotonic()) - begin < seconds:
+        if now - swapped > SWAP_S:
+            swapped = now
+            engine.swap(random.choice(chains))
+        while sent < (now - begin) * 1000:
+            placed = random.choice(engine.chain.placed)
+            if placed.stage.parameters:
+                p = random.choice(placed.stage.parameters)
+                value = random.uniform(p.minimum, p.maximum)
+                engine.set(f"{placed.key}/{p.name}", round(value) if p.scale in ("switch", "choice") else value)
+            else:
+                engine.bypass(placed.key, random.random() < 0.5)
+            sent += 1
+        time.sleep(0.0005)
+
+
+def main() -> None:
+    server, faults = sys.argv[1], Path(sys.argv[2])
+    random.seed(1)
+    full = Chain(DEMO)
+    chains = [full, Chain(["gain", *DEMO[:3], "limiter"]), Chain(["gain"]), Chain([*DEMO, "gain"])]
+    planted = {path.stem: Chain([str(path)]) for path in sorted(faults.glob("*.py"))}
+    found: dict[str, Any] = {"planted": {}}
+    with Engine(full, backend="jack", server=server, name="guarded", in_channels=2, out_channels=2) as engine:
+        watch(engine)
+        cycles = engine.stats().cycles
+        before = counts()
+        engine.record(faults / "wet.wav", dry=faults / "dry.wav")
+        move_and_swap(engine, chains, LIVE_S)
+        engine.stop_recording()
+        found["live"] = since(before)
+        stats = engine.stats()
+        found |= {"entries": watcher.rt_entries(), "cycles": stats.cycles - cycles}
+        found |= {"events": stats.events_applied, "swaps": stats.swaps}
+        for name, chain in planted.items():
+            engine.swap(chain)
+            time.sleep(FAULT_S)
+            before = counts()
+            time.sleep(FAULT_S)
+            found["planted"][name] = since(before)
+    print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Programs that people run: the `autovoice` command line, its demo and its reports."""

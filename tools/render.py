@@ -1,0 +1,47 @@
+"""`autovoice render`: a file through a chain, with the very bits a live run would have played."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+from autovoice.tools.compiling import Compiling
+from autovoice.tools.options import build_chain, chain_options, note, print_json
+
+LONG_S = 30.0  # of sound: what is shorter is done before a bar would be read
+
+
+@click.command("render")
+@click.argument("source", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
+@chain_options
+@click.option("--block", type=int, default=64, show_default=True, metavar="FRAMES", help="Block of the live run to equal.")
+@click.option("--json", "as_json", is_flag=True, help="Print what was done on stdout.")
+def command(
+    source: Path, target: Path, chain: str, stages: tuple[str, ...], settings: tuple[str, ...], block: int, as_json: bool
+) -> None:
+    """Process the sound file IN and write OUT, at IN's own rate and length.
+
+    OUT.wav holds 32-bit floats, OUT.flac 24-bit integers. The chain's latency is cut off the front.
+    """
+    with Compiling():
+        from autovoice.rt.backends.file import FileRender
+
+        built, master = build_chain(chain, stages, settings)
+        job = FileRender(built, source, target, block=block, changes=master)
+    from tqdm import tqdm
+
+    began = time.monotonic()
+    quiet = True if job.frames < LONG_S * job.sample_rate else None  # None: only on a terminal
+    with tqdm(total=job.frames, unit="frame", unit_scale=True, desc=source.name, disable=quiet, leave=False) as bar:
+        done = job.run(bar.update)
+    seconds = time.monotonic() - began
+    if done.peak > 1.0 and target.suffix.lower() == ".flac":
+        note(f"{target} was clipped: its peak is {done.peak:.3f} of full scale; write .wav, or lower master/output")
+    if done.nonfinite:
+        note(f"{source} holds {done.nonfinite} samples that are not numbers; they were taken as 0")
+    if as_json:
+        speed = done.frames / done.sample_rate / seconds
+        print_json({**asdict(done), "input": source, "output": target, "seconds": seconds, "times_real_time": speed})

@@ -1,4 +1,4 @@
-"""The dynamics chain beside Spotify's pedalboard (JUCE, C++): both process one recording in blocks of 64 frames, in the same run.
+"""The dynamics chain beside Spotify's pedalboard (JUCE, C++): the same recording in blocks of 64 frames, in the same run.
 
 Each side gets a whole array and cuts it inside its own compiled code, so the interpreter is in neither figure; ours goes
 through the complete engine (events, metering, input check, telemetry). `extra_info` holds nanoseconds per block and, for each

@@ -1,7 +1,6 @@
-"""What gate, compressor and limiter share: the linked level, time constants, and the levels' arithmetic in octaves.
+"""What gate, compressor and limiter share: the level of all channels as one, and time constants.
 
-Levels are logarithms to base 2 ("octaves of amplitude", 6.02 dB each), since 2**x and log2 are the cheapest to compute. Compiled code
-only.
+Their levels are in octaves of amplitude (6.02 dB each), since 2**x and log2 are the cheapest to compute. Compiled code only.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 
@@ -9,10 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from autovoice.dsp.native import helper
-
-OCTAVES_PER_DB = np.float32(1 / (20 * np.log10(2.0)))
-DB_PER_OCTAVE = np.float32(20 * np.log10(2.0))
-_ZERO = np.float32(0)
 
 
 @helper
@@ -29,7 +24,7 @@ def linked_peak(x, peak, block):
 def forgetting(time_ms, sample_rate):
     """Return the coefficient a = exp(-1 / (T rate)) of a one-pole that reaches 1 - 1/e of a step after T, as float32.
 
-    By the (2, 2) Padé approximant of exp, within 0.2 % in T for every T above 0.8 frames.
+    By the (2, 2) Padé approximant of exp, within 0.4 % in T from 0.8 frames on; float32 rounds T by 0.7 % for 2 s at 192 kHz.
     """
     u = 1000.0 / (time_ms * sample_rate)
     return np.float32(1.0 - u / (1.0 + u * (0.5 + u / 12.0)))

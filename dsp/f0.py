@@ -37,7 +37,7 @@ SHORTEST_WINDOW_S = 0.016
 LOOKAHEAD_S = 0.0155  # from the frame's centre to the end of the latest stretch
 
 WEAKEST_PEAK = np.float32(0.3)  # correlation below which a peak is no candidate
-LEAST_RISE = np.float32(__import__("os").environ.get("RISE","0.3"))  # of a peak above the valley before it: rumble and decays have ripples, but no valley
+LEAST_RISE = np.float32(0.4)  # of a peak above the deepest valley before it: what rumbles or decays has ripples, but no valley
 OCTAVE_BONUS = np.float32(0.04)  # correlation granted for each octave up: a period's multiples correlate as well as itself
 REFERENCE_HZ = 100.0  # where the bonus is zero
 QUIET = np.float32(1e-8)  # power (-80 dBFS) below which nothing counts as voiced

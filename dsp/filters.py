@@ -1,6 +1,6 @@
 """Filters with a zero-delay feedback loop: the topology-preserving state-variable filter, stable while its cutoff moves.
 
-After V. Zavalishin, The Art of VA Filter Design (2012, rev. 2.1.0), chapter 4: two trapezoidal integrators whose states z1 and
+After V. Zavalishin, The Art of VA Filter Design (2012, rev. 2018), chapter 4: two trapezoidal integrators whose states z1 and
 z2 keep their meaning when the cutoff moves, unlike the delays of a direct form. Compiled code only.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
@@ -34,9 +34,9 @@ def tan(x):
 def highpass_coefficients(g, k):
     """Return (pole sum, pole product, input, output) of a section with g = tan(π cutoff / rate) and damping k = 1 / Q.
 
-    They are the coefficients of z'' = sum · z' - product · z + input · (x' - x), y' = output · (z'' - z'), where z is the state of
-    the first integrator: with both integrators written as one recursion of order two, a frame waits for one
-    multiply-add of the frame before instead of two.
+    They are the coefficients of z[n+1] = sum z[n] - product z[n-1] + input (x[n] - x[n-1]), y[n] = output (z[n+1] - z[n]),
+    where z is the state of the first integrator: with both integrators written as one recursion of order two, a frame
+    waits for one multiply-add of the frame before instead of two.
     """
     a = 1.0 / (1.0 + g * (g + k))
     return 2.0 * a * (1.0 - g * g), a * (1.0 - g * k + g * g), 2.0 * g * a, 0.5 / g

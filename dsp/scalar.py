@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from autovoice.dsp.native import bits_of_f32, f32_of_bits, helper
 
-_DB_PER_OCTAVE = np.float32(20 * np.log10(2.0))
-_OCTAVES_PER_DB = np.float32(1 / (20 * np.log10(2.0)))
+DB_PER_OCTAVE = np.float32(20 * np.log10(2.0))
+OCTAVES_PER_DB = np.float32(1 / (20 * np.log10(2.0)))
 _ONE = np.float32(1)
 _MANTISSA_BITS = np.int32(23)
 
@@ -53,10 +53,10 @@ def log2(x):
 @helper
 def db_to_gain(db):
     """Return the amplitude of a level in dB; 0 dB gives exactly 1."""
-    return exp2(db * _OCTAVES_PER_DB)
+    return exp2(db * OCTAVES_PER_DB)
 
 
 @helper
 def gain_to_db(gain):
     """Return the level in dB of an amplitude >= 0; about -759 for 0."""
-    return log2(gain) * _DB_PER_OCTAVE
+    return log2(gain) * DB_PER_OCTAVE

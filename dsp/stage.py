@@ -227,7 +227,7 @@ def suggest(name: str, known: Iterable[str]) -> str:
 def check_sample_rate(sample_rate: float) -> float:
     """Return a usable sample rate in Hz; raises StageError."""
     if not (math.isfinite(sample_rate) and MIN_SAMPLE_RATE <= sample_rate <= MAX_SAMPLE_RATE):
-        raise StageError(f"sample_rate must be in {MIN_SAMPLE_RATE}..{MAX_SAMPLE_RATE} Hz, got {sample_rate:g}")
+        raise StageError(f"sample_rate must be in {MIN_SAMPLE_RATE}..{MAX_SAMPLE_RATE} Hz, got {sample_rate:.12g}")
     return float(sample_rate)
 
 

@@ -105,6 +105,8 @@ def compile_entry(function: Callable[..., None], signature: Any, *, extra_calls:
     with compile_lock():
         try:
             entry.compile()
+        except KeyError as error:  # Numba's own, for a field that a record does not have
+            raise ValueError(f"cannot be compiled: no parameter, state or block field is called {error}") from error
         except NumbaError as error:
             lines = [line for line in str(error).splitlines() if line.strip()]
             raise ValueError(f"cannot be compiled: {' '.join(lines[:6])}") from error

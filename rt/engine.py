@@ -90,7 +90,7 @@ class Engine:
                 raise
             self._backend, self._running, self.trouble = backend, True, None
             release_compiler()
-            if self._keeper is None:
+            if self._keeper is None or not self._keeper.is_alive():
                 self._closing.clear()
                 self._keeper = threading.Thread(target=self._keep, name="autovoice-keeper", daemon=True)
                 self._keeper.start()
@@ -254,14 +254,16 @@ class Engine:
                     processor.collect()
                     if processor.telemetry.driver(RATE_NOW) in (0, int(processor.sample_rate)):
                         continue
-                    self.trouble = f"the driver changed its rate to {processor.telemetry.driver(RATE_NOW)} Hz"
+                    trouble = f"the driver changed its rate to {processor.telemetry.driver(RATE_NOW)} Hz"
                 else:
-                    self.trouble = "the driver ended the connection"
+                    trouble = "the driver ended the connection"
+                if not self._reconnect:
+                    trouble += "; start the server again, or use --reconnect to wait for it"
+                self.trouble = trouble
                 if self._backend is not None:
                     self._backend.close()
                     self._backend, self._running = None, False
                 if not self._reconnect:
-                    self.trouble += "; start the server again, or use --reconnect to wait for it"
                     return
             if self._closing.wait(RETRY_S[min(attempt, len(RETRY_S) - 1)]):
                 return

@@ -52,7 +52,7 @@ class ChainImage:
         self.record = self.arena.take(CHAIN)
         self.slots = self.arena.take(SLOT, MAX_STAGES)
         self.states: list[np.ndarray[Any, Any]] = []
-        self._sizes: list[tuple[int, int, int]] = []  # bytes of state, parameters, delay line
+        self._sizes: list[tuple[int, int]] = []  # bytes of state and delay line
         header = self.record[0]
         header["slots"], header["count"], header["channels"] = address_of(self.slots), len(chain.placed), channels
         header["audio"] = address_of(self.arena.take("f4", channels * SEGMENT))
@@ -91,7 +91,7 @@ class ChainImage:
         slot["cells"], slot["cell_count"] = address_of(cells), len(p.stage.parameters)
         lay_cell(slot["wet"], slot["wet_row"], 0.0 if p.bypass else 1.0, max(1, round(BYPASS_MS * 1e-3 * sample_rate)))
         self.states.append(state)
-        self._sizes.append((state.nbytes, parameters.nbytes, channels * line * 4))
+        self._sizes.append((state.nbytes, channels * line * 4))
 
     def wet_address(self, k: int) -> int:
         """Where the wet share of slot k lies."""
@@ -110,9 +110,8 @@ class ChainImage:
             if found is None or found[1].stage is not p.stage or found[1].options != p.options:
                 continue
             source, target = old.slots[found[0]], self.slots[k]
-            state, parameters, line = self._sizes[k]
+            state, line = self._sizes[k]
             plan.append((COPY_BYTES, source["state"], target["state"], state))
-            plan.append((COPY_BYTES, source["parameters"], target["parameters"], parameters))
             plan.append((COPY_BYTES, source["delay"], target["delay"], line))
             for c in range(int(target["cell_count"])):
                 plan.append((COPY_CELL, source["cells"] + c * CELL.itemsize, target["cells"] + c * CELL.itemsize, 0))

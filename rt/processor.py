@@ -194,11 +194,11 @@ class Processor:
         with self._lock:
             image = self._image(chain)
             if not running:
-                self.image = image
+                self.image, self._retired = image, None
                 self.engine["current"] = image.address
+                self.engine["next"] = self.engine["incoming"] = self.engine["retired"] = 0  # a swap that the stop cut short
             else:
-                self._await(lambda: self.engine["incoming"] == 0 and atomics.load(self.address + NEXT) == 0, timeout_s)
-                self.collect()
+                self._await(self._settled, timeout_s)
                 if keep_state:
                     image.inherit(self.image)
                 self._retired, self.image = self.image, image
@@ -209,9 +209,15 @@ class Processor:
 
     def collect(self) -> None:
         """Free the chain that plays no more, if there is one."""
-        if atomics.load(self.address + RETIRED) != 0:
-            atomics.store(self.address + RETIRED, 0)
-            self._retired = None
+        with self._lock:
+            if self._retired is not None and atomics.load(self.address + RETIRED) == self._retired.address:
+                atomics.store(self.address + RETIRED, 0)
+                self._retired = None
+
+    def _settled(self) -> bool:
+        """Whether the last swap is over, so that another may begin."""
+        self.collect()
+        return self._retired is None and atomics.load(self.address + NEXT) == 0
 
     def attach_recorder(self, ring: int) -> None:
         """Let the audio thread push what it plays to a ring of rows (dry channels, wet channels); 0 ends it."""

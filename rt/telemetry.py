@@ -90,7 +90,7 @@ class Telemetry:
 
     def stats(self, stage_names: tuple[str, ...] = ()) -> Stats:
         """Read everything at once; values of one callback may straddle two."""
-        r = self._record
+        r = self.array.copy()[0]  # in one stroke: between two reads, Python could be kept waiting for many callbacks
         since = int(r["now_ns"]) - int(r["first_ns"])
         expected = round(since * 1e-9 * float(r["sample_rate"])) + int(r["block"]) if r["cycles"] else 0
         return Stats(

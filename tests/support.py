@@ -25,7 +25,6 @@ from autovoice.rt.processor import Processor
 from autovoice.rt.realtime import may_fifo
 
 SAMPLE_RATE = 48_000  # Hz
-SEGMENT_S = 64 / SAMPLE_RATE
 DEMO = ["highpass", "gate", "pitch", {"stage": "shift", "semitones": 4.0}, "compressor", "limiter"]
 """The chain of `make demo`."""
 
@@ -148,14 +147,17 @@ def program_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths)), **(extra or {})}
 
 
-def found_at(part: Audio, whole: Audio, probe: int = 512) -> int:
-    """Return the frame of `whole` at which `part` begins bit for bit, judged by its first `probe` frames; -1 for nowhere."""
+def found_at(part: Audio, whole: Audio, probe: int = 512) -> int | None:
+    """Return the frame of `whole` at which `part` begins bit for bit, judged by its first `probe` frames of sound.
+
+    Negative where `part` has more silence in front of it; None where it is nowhere.
+    """
     start = int(np.flatnonzero(part)[0])  # silence would be found anywhere
     needle = np.ascontiguousarray(part[start : start + probe]).tobytes()
     haystack, at = np.ascontiguousarray(whole).tobytes(), -1
     while (at := haystack.find(needle, at + 1)) >= 0 and at % 4:
         pass
-    return at // 4 - start if at >= 0 else -1
+    return at // 4 - start if at >= 0 else None
 
 
 def wait_until(condition: Any, seconds: float = 10.0) -> bool:

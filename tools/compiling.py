@@ -46,7 +46,11 @@ class Compiling:
             count = now - before
             if on_terminal():
                 elapsed = time.monotonic() - self._began
-                click.echo(f"\r\x1b[Kautovoice: compiling for this processor, once: {count} functions, {elapsed:.0f} s", err=True, nl=False)
+                click.echo(
+                    f"\r\x1b[Kautovoice: compiling for this processor, once: {count} functions, {elapsed:.0f} s",
+                    err=True,
+                    nl=False,
+                )
             elif not self._shown:
                 note("compiling for this processor, once; the next start is quick")
             self._shown = True

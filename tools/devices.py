@@ -15,7 +15,7 @@ from autovoice.tools.options import print_json
 @click.option("--server", metavar="NAME", help="JACK server.  [default: JACK's own]")
 @click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
 def command(server: str | None, as_json: bool) -> None:
-    """List JACK's ports, PortAudio's devices and what the host grants."""
+    """List ports, devices and what the host grants."""
     from autovoice.rt.realtime import host_report
 
     jack, portaudio = jack_ports(server), portaudio_devices()
@@ -34,7 +34,9 @@ def command(server: str | None, as_json: bool) -> None:
     else:
         click.echo(f"\nPortAudio: {len(portaudio['devices'])} devices")
         for d in portaudio["devices"]:
-            click.echo(f"  {d['index']:>3}  {d['name']} ({d['host_api']}): {d['inputs']} in, {d['outputs']} out, {d['sample_rate']:g} Hz")
+            click.echo(
+                f"  {d['index']:>3}  {d['name']} ({d['host_api']}): {d['inputs']} in, {d['outputs']} out, {d['sample_rate']:g} Hz"
+            )
     click.echo("\nHost:")
     for finding in host_report():
         advice = "" if finding.good else f"; {finding.advice}"

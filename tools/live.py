@@ -58,7 +58,9 @@ class StopSignals:
 
 
 @click.command("live")
-@click.option("--backend", type=click.Choice(["jack", "portaudio", "pyaudio", "null"]), default="jack", show_default=True, help="Driver.")
+@click.option(
+    "--backend", type=click.Choice(["jack", "portaudio", "pyaudio", "null"]), default="jack", show_default=True, help="Driver."
+)
 @click.option("--name", default="autovoice", show_default=True, help="Our name there; JACK ports are NAME:in_1, NAME:out_1.")
 @click.option("--block", type=int, metavar="FRAMES", help="Frames in a block.  [default: the driver's own]")
 @click.option("--rate", type=float, metavar="HZ", help="Sample rate.  [default: the driver's own]")

@@ -20,7 +20,10 @@ COLUMNS = ("range", "default", "scale", "help")
 @click.option("--json", "as_json", is_flag=True, help="Print the tables as JSON.")
 @click.option("--markdown", is_flag=True, help="Print the manual as Markdown.")
 def command(name: str | None, as_json: bool, markdown: bool) -> None:
-    """Explain the stages, or the one called NAME (or a file mystage.py)."""
+    """Explain the stages, or the one called NAME.
+
+    NAME may be the file of a stage of your own, mystage.py.
+    """
     with Compiling():
         from autovoice.dsp.stage import load, stage_names
 
@@ -85,7 +88,10 @@ def _latency_text(stage: Stage) -> str:
 def as_text(stage: Stage) -> str:
     """Return a stage's page for a terminal."""
     lines = [f"{stage.name}: {stage.help}", "", f"Latency: {_latency_text(stage)}"]
-    for title, table in (("Parameters, moved while it runs", stage.parameters), ("Options, fixed while it runs", stage.options)):
+    for title, table in (
+        ("Parameters, moved while it runs", stage.parameters),
+        ("Options, fixed while it runs", stage.options),
+    ):
         if not table:
             continue
         cells = [(row.name, *_cells(row)) for row in table]
@@ -105,6 +111,8 @@ def as_markdown(stage: Stage) -> str:
     for title, table in (("parameter", stage.parameters), ("option", stage.options)):
         if table:
             lines += [f"| {title} | {' | '.join(COLUMNS)} |", "|---" * (1 + len(COLUMNS)) + "|"]
-            lines += [f"| `{row.name}` | {' | '.join(cell.replace('|', chr(92) + '|') for cell in _cells(row))} |" for row in table]
+            lines += [
+                f"| `{row.name}` | {' | '.join(cell.replace('|', chr(92) + '|') for cell in _cells(row))} |" for row in table
+            ]
             lines.append("")
     return "\n".join(lines)

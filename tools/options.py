@@ -30,7 +30,9 @@ def chain_options(command: Command) -> Command:
     options = (
         click.option("--chain", default=DEFAULT_CHAIN, show_default=True, help="Stages in order; a name or a file mystage.py."),
         click.option("--stage", "stages", multiple=True, metavar="FILE.py", help="Append a stage of your own. Repeatable."),
-        click.option("--set", "settings", multiple=True, metavar="STAGE/PARAM=VALUE", help="Set a parameter or an option. Repeatable."),
+        click.option(
+            "--set", "settings", multiple=True, metavar="STAGE/PARAM=VALUE", help="Set a parameter or an option. Repeatable."
+        ),
     )
     for option in reversed(options):
         command = option(command)

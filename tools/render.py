@@ -22,9 +22,10 @@ LONG_S = 30.0  # of sound: what is shorter is done before a bar would be read
 def command(
     source: Path, target: Path, chain: str, stages: tuple[str, ...], settings: tuple[str, ...], block: int, as_json: bool
 ) -> None:
-    """Process the sound file IN and write OUT, at IN's own rate and length.
+    """Process the sound file IN and write OUT.
 
-    OUT.wav holds 32-bit floats, OUT.flac 24-bit integers. The chain's latency is cut off the front.
+    OUT has IN's rate and length: the chain's latency is cut off the front. OUT.wav holds 32-bit floats, OUT.flac 24-bit
+    integers.
     """
     with Compiling():
         from autovoice.rt.backends.file import FileRender

@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from autovoice.dsp.dynamics import DB_PER_OCTAVE, OCTAVES_PER_DB, forgetting, linked_peak
+from autovoice.dsp.dynamics import forgetting, linked_peak
 from autovoice.dsp.native import fma, helper
-from autovoice.dsp.scalar import exp2, log2
+from autovoice.dsp.scalar import DB_PER_OCTAVE, OCTAVES_PER_DB, exp2, log2
 from autovoice.dsp.stage import SEGMENT, Param
 
 PARAMETERS = (

@@ -1,7 +1,7 @@
 """Silence the pauses: room noise, bleed and breath below a threshold.
 
 The gate opens on the first frame whose peak reaches the threshold and closes once the level has stayed below
-threshold - hysteresis for the hold time (U. Zölzer, ed., DAFX, 2nd ed. 2011, section 4.2.3). Its place between open (0)
+threshold - hysteresis for the hold time (U. Zölzer, ed., DAFX, 2nd ed. 2011, chapter 4). Its place between open (0)
 and closed (1) moves in a straight line and the gain is -range · place² dB, so that it comes to rest on 0 dB without
 a corner. The place is an integer: an open gate multiplies by exactly 1 and every cutting of the input gives the same bits.
 The loudest channel drives all of them.
@@ -12,9 +12,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from autovoice.dsp.dynamics import OCTAVES_PER_DB, linked_peak
+from autovoice.dsp.dynamics import linked_peak
 from autovoice.dsp.native import bits_of_f32, helper
-from autovoice.dsp.scalar import db_to_gain, exp2
+from autovoice.dsp.scalar import OCTAVES_PER_DB, db_to_gain, exp2
 from autovoice.dsp.stage import SEGMENT, Param
 
 PARAMETERS = (
@@ -27,7 +27,7 @@ PARAMETERS = (
 )
 STATE = [
     ("row", "f4", (SEGMENT,)),  # linear peak, then gain
-    ("place", "i8"),  # CLOSED - how far the gate is open: 0 = open, CLOSED = closed
+    ("place", "i8"),  # 0 = open, CLOSED = closed
     ("open_for", "i8"),  # frames until it starts to close, 0 = closing or closed
     ("hold", "i8"),  # frames
     ("up", "i8"),  # steps of `place` per frame

@@ -2,7 +2,8 @@
 
 A Butterworth high-pass of 12 or 24 dB per octave, built from one or two topology-preserving state-variable filters
 (V. Zavalishin, The Art of VA Filter Design, 2012, chapter 4), which stay stable and free of clicks while the cutoff
-moves. States are float64: at 20 Hz and 192 kHz a float32 integrator would lose the last seven bits of the signal.
+moves. States are float64: the output is a difference of neighbouring states times fs / (2 pi cutoff), which costs ten bits
+at 20 Hz and 192 kHz.
 """
 
 from __future__ import annotations

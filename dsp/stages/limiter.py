@@ -3,7 +3,7 @@
 The reduction that a frame needs, in octaves, passes a sliding maximum as long as the look-ahead, a release in a straight
 line and a triangular average of the same length: the gain bends down in an S and has arrived when the peak leaves
 the delay line. The maximum is taken over windows that grow fourfold, so that a frame costs the same whatever the signal;
-the average is a cascaded integrator-comb of two stages (E. B. Hogenauer, IEEE Trans. ASSP 29(2), 1981, figure 1).
+the average is a cascaded integrator-comb of two stages (E. B. Hogenauer, IEEE Trans. ASSP 29(2), 1981).
 
 From the logarithm to the average all is integer arithmetic, hence exact: the running sums never drift, and where nothing
 has to be reduced the gain is exactly 1; where nothing has to be for a while, those zeros are not even computed. The loudest
@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from autovoice.dsp.dynamics import DB_PER_OCTAVE, OCTAVES_PER_DB, linked_peak
+from autovoice.dsp.dynamics import linked_peak
 from autovoice.dsp.native import helper
-from autovoice.dsp.scalar import db_to_gain, exp2, log2
+from autovoice.dsp.scalar import DB_PER_OCTAVE, OCTAVES_PER_DB, db_to_gain, exp2, log2
 from autovoice.dsp.stage import SEGMENT, Option, Param
 
 PARAMETERS = (
@@ -26,7 +26,7 @@ PARAMETERS = (
 )
 OPTIONS = (Option("lookahead", "ms", 0.5, 5.0, 1.5, help="how early the gain starts to move; the stage's latency"),)
 
-RING = 1024  # frames: 5 ms at 192 kHz and one segment
+RING = 2048  # frames: a power of two that holds 5 ms at 192 kHz and a segment
 ROW = RING + SEGMENT  # the first segment stands once more after the last, so that 64 frames from anywhere lie in a row
 LEVELS = 5  # the window grows fourfold with each, up to 961 frames
 LEAP = 8  # frames that the release advances at a time
@@ -35,8 +35,9 @@ STATE = [
     ("audio", "f4", (ROW,)),
     ("ceiling", "f4", (ROW,)),  # linear; delayed as the audio is, so that each sample meets its own
     ("windows", "i4", (LEVELS, ROW)),  # needed reduction, its maximum over 4, 16, ... frames
-    ("released", "i4", (LEAP + SEGMENT,)),  # with the release, after the last frames of before
-    ("held", "i4", (LEAP + SEGMENT,)),  # its maximum over the look-ahead, likewise; behind `released`, or the recursion is not vectorised
+    # `released` stands before `held`, from which it is computed: a vector loop may then write it without fear of its own input.
+    ("released", "i4", (LEAP + SEGMENT,)),  # reduction with the release, after the last frames of before
+    ("held", "i4", (LEAP + SEGMENT,)),  # maximum of the needed reduction over the look-ahead, likewise
     ("history", "i4", (ROW,)),  # `released`, for the comb of the average
     ("comb", "i4", (SEGMENT,)),
     ("gain", "f4", (SEGMENT,)),  # linear peak, then gain
@@ -78,7 +79,7 @@ def prepare(state: Any, sample_rate: float, lookahead: float) -> None:
         width += shifts[-1][-1]
     state["shifts"][:, : len(shifts)] = shifts
     state["levels"] = len(shifts)
-    state["mask"] = (1 << (frames + SEGMENT - 1).bit_length()) - 1
+    state["mask"] = (1 << (frames + 2 + SEGMENT - 1).bit_length()) - 1  # the comb reaches back by frames + 2
     state["lookahead"] = frames
     state["first"] = first = frames // 2 + 1
     state["second"] = second = frames - frames // 2 + 1
@@ -86,7 +87,7 @@ def prepare(state: Any, sample_rate: float, lookahead: float) -> None:
 
 
 @helper
-def _mirror(ring, at, mask, frames):
+def _mirror(ring: Any, at: Any, mask: Any, frames: Any) -> None:
     """Repeat what was written into the first segment of a ring after its end."""
     if at < SEGMENT:
         again, now = ring[at + mask + 1 :], ring[at:]
@@ -95,7 +96,7 @@ def _mirror(ring, at, mask, frames):
 
 
 @helper
-def _exceeds(state, p, at, frames):
+def _exceeds(state: Any, p: Any, at: Any, frames: Any) -> Any:
     """Write the linear ceiling; say whether any peak is above it."""
     peak, ceiling = state.gain, state.ceiling[at:]
     any_over = np.int32(0)
@@ -107,7 +108,7 @@ def _exceeds(state, p, at, frames):
 
 
 @helper
-def _need(state, p, at, frames):
+def _need(state: Any, p: Any, at: Any, frames: Any) -> None:
     """Write the reduction that each frame needs; none, exactly, for a peak at or below the ceiling."""
     peak, ceiling, need = state.gain, state.ceiling[at:], state.windows[0][at:]
     for i in range(frames):
@@ -116,7 +117,7 @@ def _need(state, p, at, frames):
 
 
 @helper
-def _widen(ring, shifts, at, mask, wide, frames):
+def _widen(ring: Any, shifts: Any, at: Any, mask: Any, wide: Any, frames: Any) -> None:
     """Write the maxima over four windows of the level below."""
     a, b = ring[at:], ring[(at - shifts[0]) & mask :]
     c, d = ring[(at - shifts[1]) & mask :], ring[(at - shifts[2]) & mask :]
@@ -125,7 +126,7 @@ def _widen(ring, shifts, at, mask, wide, frames):
 
 
 @helper
-def _release(state, fall, frames):
+def _release(state: Any, fall: Any, frames: Any) -> None:
     """Let the reduction fall by a straight line: the maximum over lines from the last frames and from LEAP frames ago."""
     held, released = state.held, state.released
     f2, f3, f4 = np.int32(2 * fall), np.int32(3 * fall), np.int32(4 * fall)
@@ -139,7 +140,7 @@ def _release(state, fall, frames):
 
 
 @helper
-def _average(state, at, mask, frames):
+def _average(state: Any, at: Any, mask: Any, frames: Any) -> None:
     """Turn the released reduction into gains by the triangular average."""
     comb, gain = state.comb, state.gain
     a, b = state.history[at:], state.history[(at - state.first) & mask :]
@@ -158,7 +159,7 @@ def _average(state, at, mask, frames):
 
 
 @helper
-def _reduce(state, p, at, mask, frames):
+def _reduce(state: Any, p: Any, at: Any, mask: Any, frames: Any) -> None:
     """Turn the peaks in `gain` into gains."""
     _need(state, p, at, frames)
     last = state.levels - 1

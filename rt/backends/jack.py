@@ -19,6 +19,7 @@ from autovoice.dsp.native import (
     call_engine,
     call_five,
     call_with_handle,
+    load_acquire,
     record_at,
     store_release,
     touch_stack,
@@ -26,6 +27,7 @@ from autovoice.dsp.native import (
 from autovoice.dsp.stage import MAX_CHANNELS
 from autovoice.dsp.toolchain import numba
 from autovoice.dsp.vetting import compile_entry
+from autovoice.rt import atomics
 from autovoice.rt.backends.base import Backend, BackendError, Settings
 from autovoice.rt.layout import BLOCK_NOW, FREEWHEEL, RATE_NOW, SHUTDOWN, TELEMETRY, XRUNS
 from autovoice.rt.memory import Arena, address_of
@@ -51,10 +53,17 @@ IO = np.dtype(
         ("outputs", "i8", (MAX_CHANNELS,)),
         ("cycle", "i8", (4,)),  # what jack_get_cycle_times fills: frames, then start in microseconds, next, period
         ("range", "u4", (2,)),  # jack_latency_range_t
+        ("source", "i8"),  # address of source_rows x source_stride float32 to play in place of the in ports, or 0
+        ("source_rows", "i8"),
+        ("source_stride", "i8"),
+        ("source_frames", "i8"),  # what follows in a row is silence, as long as the longest block
+        ("at", "i8"),
+        ("playing", "i8"),  # control -> audio: the connections are made
     ],
     align=True,
 )
-INPUTS, OUTPUTS, CYCLE, RANGE = (IO.fields[name][1] for name in ("inputs", "outputs", "cycle", "range"))
+INPUTS, OUTPUTS, CYCLE, RANGE, PLAYING = (IO.fields[name][1] for name in ("inputs", "outputs", "cycle", "range", "playing"))
+LONGEST_BLOCK = 8192  # frames
 CAPTURE_LATENCY, PLAYBACK_LATENCY = 0, 1
 
 
@@ -62,6 +71,11 @@ def _process(frames, address):
     io = record_at(address, IO)
     for k in range(io.in_count):
         io.inputs[k] = call_with_handle(io.get_buffer, io.in_ports[k], frames)
+    if io.source != 0:
+        at = io.at if load_acquire(address + PLAYING) != 0 else io.source_frames
+        for k in range(io.source_rows):
+            io.inputs[k] = io.source + 4 * (k * io.source_stride + at)
+        io.at = min(at + frames, io.source_frames) if at < io.source_frames else io.at
     for k in range(io.out_count):
         io.outputs[k] = call_with_handle(io.get_buffer, io.out_ports[k], frames)
     late = 0
@@ -159,8 +173,22 @@ def _library() -> Any:
     raise BackendError("the JACK library is not installed; install jackd2 or pipewire-jack, or use --backend portaudio")
 
 
+def _name_taken(wanted: Settings) -> bool:
+    """Say whether the server would give us another name; jackd 2 reports a taken one as a server error."""
+    try:
+        probe = jack.Client(wanted.name, servername=wanted.server, no_start_server=True)
+    except jack.JackOpenError:
+        return False
+    with contextlib.closing(probe):
+        return bool(probe.name != wanted.name)
+
+
 class JackBackend(Backend):
-    """A JACK client with ports `in_1...` and `out_1...`."""
+    """A JACK client with ports `in_1...` and `out_1...`.
+
+    With `options["source"]`, float32 (frames,) or (channels, frames), it has no in ports: it plays that recording once, from
+    the moment its connections are made, and then silence.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Take the settings; nothing is connected yet."""
@@ -188,7 +216,7 @@ class JackBackend(Backend):
         try:
             client = jack.Client(wanted.name, servername=wanted.server, no_start_server=True, use_exact_name=True)
         except jack.JackOpenError as error:
-            if error.status.name_not_unique:
+            if error.status.name_not_unique or _name_taken(wanted):
                 raise BackendError(
                     f"the {where} already has a client called {wanted.name!r}; choose another with --name"
                 ) from error
@@ -228,12 +256,14 @@ class JackBackend(Backend):
         ):
             io[field] = int(_FFI.cast("uintptr_t", _FFI.addressof(lib, name)))
         for way, ports, count in (
-            ("in", client.inports, processor.in_channels),
+            ("in", client.inports, 0 if "source" in self._settings.options else processor.in_channels),
             ("out", client.outports, processor.out_channels),
         ):
             io[f"{way}_count"] = count
             for k in range(count):
                 io[f"{way}_ports"][k] = int(jack._ffi.cast("uintptr_t", ports.register(f"{way}_{k + 1}")._ptr))
+        if "source" in self._settings.options:
+            self._load_source(processor.in_channels)
         telemetry[0]["driver"][SHUTDOWN] = 0
         telemetry[0]["driver"][BLOCK_NOW], telemetry[0]["driver"][RATE_NOW] = self.block, self.sample_rate
         handle, argument = _FFI.cast("void *", io["client"]), _FFI.cast("void *", address_of(self._io))
@@ -245,6 +275,18 @@ class JackBackend(Backend):
         except BackendError:
             self.close()
             raise
+        atomics.store(address_of(self._io) + PLAYING, 1)
+
+    def _load_source(self, channels: int) -> None:
+        """Lay the recording out with silence behind it, so that the callback only moves pointers."""
+        sound = np.atleast_2d(np.asarray(self._settings.options["source"], np.float32))
+        frames = sound.shape[1]
+        stride = frames + LONGEST_BLOCK
+        self._source_arena = Arena(channels * stride * 4)
+        rows = self._source_arena.take("f4", channels * stride).reshape(channels, stride)
+        rows[:, :frames] = sound
+        io = self._io[0]
+        io["source"], io["source_rows"], io["source_stride"], io["source_frames"] = address_of(rows), channels, stride, frames
 
     def _connect(self, processor: Processor) -> None:
         """Make the connections that were asked for, or mono to the first pair of speakers and the first microphone in."""

@@ -46,6 +46,10 @@ IO = np.dtype(
         ("source_frames", "i8"),
         ("loop", "i8"),
         ("at", "i8"),
+        ("sink", "i8"),  # address of sink_rows x sink_frames float32 that take the output, or 0
+        ("sink_rows", "i8"),
+        ("sink_frames", "i8"),
+        ("sink_at", "i8"),
         ("inputs", "i8", (MAX_CHANNELS,)),
         ("outputs", "i8", (MAX_CHANNELS,)),
     ],
@@ -69,6 +73,18 @@ def _fill(io):
     io.at += io.block
 
 
+@helper
+def _drain(io):
+    """Copy the block that was played to the sink, as far as it has room."""
+    count = min(io.block, io.sink_frames - io.sink_at)
+    for c in range(io.sink_rows):
+        source = numba.carray(as_pointer(io.outputs[c]), (io.block,), np.float32)
+        target = numba.carray(as_pointer(io.sink + 4 * (c * io.sink_frames + io.sink_at)), (io.block,), np.float32)
+        for i in range(count):
+            target[i] = source[i]
+    io.sink_at += count
+
+
 def _loop(address):
     """Call the engine once a period until told to stop."""
     io = record_at(address, IO)
@@ -88,10 +104,16 @@ def _loop(address):
         if io.source != 0:
             _fill(io)
         call_engine(io.run, io.engine, address + INPUTS, address + OUTPUTS, io.block, max(late, 0))
+        if io.sink != 0:
+            _drain(io)
 
 
 class NullBackend(Backend):
-    """The clock-paced driver; `options["source"]` is float32 (frames,) or (channels, frames), `options["loop"]` repeats it."""
+    """The clock-paced driver.
+
+    `options["source"]`, float32 (frames,) or (channels, frames), is played in from frame 0, over and over unless
+    `options["loop"]` is False; `options["sink"]`, a C-contiguous float32 (out channels, frames), is filled from frame 0.
+    """
 
     def __init__(self, settings: Settings) -> None:
         """Take the settings; 48 kHz and 64 frames where they leave it open."""
@@ -132,6 +154,10 @@ class NullBackend(Backend):
             self._source = np.ascontiguousarray(np.broadcast_to(sound, (processor.in_channels, sound.shape[1])))
             io["source"], io["source_frames"] = address_of(self._source), self._source.shape[1]
             io["loop"] = int(bool(self._settings.options.get("loop", True)))
+        sink: Any = self._settings.options.get("sink")
+        if sink is not None:
+            self._sink = sink
+            io["sink"], io["sink_rows"], io["sink_frames"] = address_of(sink), processor.out_channels, sink.shape[1]
         self._buffers = buffers
         ready = threading.Event()
 

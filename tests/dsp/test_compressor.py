@@ -13,7 +13,7 @@ def _compressor(**settings):
 
 
 def _curve(level_db, threshold, ratio, knee):
-    """Giannoulis, Massberg & Reiss 2012, eq. 4, as printed."""
+    """Return the output level of Giannoulis, Massberg & Reiss 2012, eq. 4, as printed."""
     over = np.asarray(level_db, float) - threshold
     bent = level_db + (1 / ratio - 1) * (over + knee / 2) ** 2 / (2 * max(knee, 1e-9))
     return np.where(2 * over < -knee, level_db, np.where(2 * over > knee, threshold + over / ratio, bent))

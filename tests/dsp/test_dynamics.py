@@ -22,11 +22,12 @@ def _chain(*names):
 
 
 def _voice(frames, rate=RATE, seed=0):
-    """Syllables of a buzzing tone over a floor of noise, shape (frames,)."""
+    """Return syllables of a buzzing tone over a floor of noise, shape (frames,)."""
     random = np.random.default_rng(seed)
     t = np.arange(frames) / rate
     buzz = sum(np.sin(2 * np.pi * 130 * k * t + k) / k for k in range(1, 12))
-    return (0.5 * buzz * np.clip(np.sin(2 * np.pi * 9 * t), 0, None) + 0.003 * random.standard_normal(frames)).astype(np.float32)
+    syllables = 0.5 * np.clip(np.sin(2 * np.pi * 9 * t), 0, None)
+    return (buzz * syllables + 0.003 * random.standard_normal(frames)).astype(np.float32)
 
 
 def _moves(random, name, frames):

@@ -17,7 +17,7 @@ def _db(gain):
 
 
 def _levels(*parts):
-    """Constant levels: (dBFS, ms) after one another."""
+    """Return constant levels after one another, each (dBFS, ms)."""
     return np.concatenate([np.full(round(ms * RATE / 1000), _db(dbfs)) for dbfs, ms in parts]).astype(np.float32)
 
 

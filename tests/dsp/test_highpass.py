@@ -15,7 +15,7 @@ def _chain(cutoff, slope):
 
 
 def _state_variable_highpass(x, cutoff_hz, slope, rate):
-    """Zavalishin's loop as it stands in the book (2012, section 4.4), one frame at a time."""
+    """Run Zavalishin's loop as the book derives it (2012, chapter 4), one frame at a time."""
     y = np.asarray(x, float)
     for k in DAMPING[slope]:
         z1 = z2 = 0.0

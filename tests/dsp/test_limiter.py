@@ -18,7 +18,7 @@ def _gain(db):
 
 
 def _glide(start, targets, frames, rate):
-    """A parameter as the engine moves it: straight lines of 20 ms to {frame: target}."""
+    """Return a parameter as the engine moves it: straight lines of 20 ms to {frame: target}."""
     line, value, step, left, target = np.empty(frames), start, 0.0, 0, start
     for n in range(frames):
         if n in targets:
@@ -32,7 +32,7 @@ def _glide(start, targets, frames, rate):
 
 
 def _bursts(random, frames):
-    """What limiters fear: noise bursts, offsets, squares and single samples, up to +60 dBFS, with gaps of silence."""
+    """Return what limiters fear: noise bursts, offsets, squares and single samples, up to +60 dBFS, with gaps."""
     x = np.zeros(frames)
     for _ in range(random.integers(1, 12)):
         at, length = random.integers(frames), random.integers(1, 600)
@@ -83,7 +83,8 @@ def test_it_is_a_maximum_a_release_and_a_triangle(rate, lookahead):
     triangle = np.convolve(np.ones(frames // 2 + 1), np.ones(frames - frames // 2 + 1))
     gain_db = -np.convolve(released, triangle / triangle.sum())[frames : len(x)]
     y = _limiter(ceiling=-1.0, release=50.0, lookahead=lookahead).render(x, sample_rate=rate)[: len(x) - frames]
-    np.testing.assert_allclose(y, x[: len(y)] * _gain(gain_db), rtol=2e-4, atol=1e-7)
+    # 0.01 dB, because the release is a whole number of units per frame
+    np.testing.assert_allclose(y, x[: len(y)] * _gain(gain_db), rtol=1.2e-3, atol=1e-7)
 
 
 @pytest.mark.parametrize("block", [1, 17, 1000])

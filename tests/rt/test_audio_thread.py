@@ -57,7 +57,7 @@ def watched(jack_server: JackServer, tmp_path_factory: pytest.TempPathFactory) -
     subprocess.run(["gcc", "-O2", "-Wall", "-shared", "-fPIC", str(SOURCE), "-o", str(library), "-ldl"], check=True)
     for function, arguments in FAULTS.items():
         (folder / f"calls_{function}.py").write_text(FAULT.format(function=function, arguments=arguments), encoding="utf-8")
-    program = Path(__file__).parent / "guarded.py"
+    program = Path(__file__).parent.parent / "guarded.py"
     return run_program(program, jack_server.name, folder, environment={"LD_PRELOAD": str(library)})
 
 

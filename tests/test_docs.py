@@ -1,0 +1,75 @@
+"""What the documents show is what happens."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from autovoice.rt import Chain, Event
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+RATE = 48_000  # Hz
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """Return the fenced code of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def tremolo(stage_file: Callable[[str, str], str]) -> str:
+    return stage_file("tremolo", blocks("docs/writing-a-stage.md", "python")[0])
+
+
+def test_the_documented_stage_dips_as_often_and_as_deep_as_it_says(tremolo: str) -> None:
+    chain = Chain([{"stage": tremolo, "rate": 6.0, "depth": 0.75}])
+    loudness = chain.render(np.ones(RATE, np.float32), sample_rate=RATE)
+    dips = np.flatnonzero((loudness[1:-1] <= loudness[:-2]) & (loudness[1:-1] < loudness[2:])) + 1
+    assert np.diff(dips) == pytest.approx(RATE / 6, abs=1)
+    assert loudness.min() == pytest.approx(0.25, abs=1e-3)
+    assert loudness.max() == pytest.approx(1.0, abs=1e-3)
+
+
+def test_the_documented_stage_keeps_the_laws(tremolo: str) -> None:
+    chain = Chain([tremolo])
+    assert chain.latency(RATE) == 0
+    noise = np.random.default_rng(1).uniform(-1, 1, (2, RATE // 4)).astype(np.float32)
+    moves = [Event(1001, "tremolo/depth", 1.0), Event(5003, "tremolo/rate", 17.0)]
+    once = chain.render(noise, sample_rate=RATE, block=8192, events=moves)
+    for block in (1, 37, 64):
+        assert np.array_equal(once, chain.render(noise, sample_rate=RATE, block=block, events=moves))
+    assert not chain.render(np.zeros(RATE // 4, np.float32), sample_rate=RATE).any()
+
+
+def test_the_readme_shows_the_same_stage() -> None:
+    assert blocks("docs/writing-a-stage.md", "python")[0] in blocks("README.md", "python")
+
+
+def test_the_readme_plays_and_renders(tremolo: str, tmp_path: Path) -> None:
+    shown = [code for code in blocks("README.md", "python") if "Chain(" in code]
+    assert shown
+    for code in shown:
+        # No sound card, and no more time than the sound needs: the rest runs as it stands.
+        script = code.replace('backend="jack"', 'backend="null"').replace("input()", "pass")
+        done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\(([^)#\s]+)", page.read_text(encoding="utf-8"))
+    lost = [t for t in targets if not t.startswith(("http://", "https://")) and not (page.parent / t).exists()]
+    assert not lost
+
+
+def test_the_manual_of_stages_is_what_the_tables_say() -> None:
+    shown = subprocess.run([sys.executable, "-m", "autovoice.tools.cli", "stages", "--markdown"], capture_output=True, text=True)
+    assert shown.returncode == 0, shown.stderr
+    manual = (ROOT / "docs" / "stages.md").read_text(encoding="utf-8")
+    assert manual == shown.stdout, "autovoice stages --markdown > docs/stages.md brings it up to date"

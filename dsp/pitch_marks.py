@@ -5,7 +5,7 @@ lag is the peak of the normalised cross-correlation between the last two periods
 period (the angle of its first circular moment), so that a window around a mark holds the glottal pulse. Positions are absolute
 frames as float64. Compiled code only.
 """
-# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, misc, assignment"
 
 from __future__ import annotations
 

@@ -20,7 +20,6 @@ from autovoice.dsp.native import (
     helper,
     load_acquire,
     load_i64,
-    octave,
     record_at,
     restore_denormals,
     store_release,
@@ -43,10 +42,10 @@ from autovoice.rt.layout import (
     MUTE,
     OUTPUT,
     PRESENCE,
-    SUB_BUCKETS,
     TELEMETRY,
 )
 from autovoice.rt.ring import ring_push
+from autovoice.rt.rows import ROW_BYTES, count_ns, delay_through, fold_sum, larger, line_write, row_at, rows_at, smaller
 
 carray = numba.carray
 BUS_BYTES, BUS_OFFSET, POST_OFFSET, BLOCK_OFFSET = BUS.itemsize, CHAIN.fields["bus"][1], CHAIN.fields["post"][1], CHAIN.fields["block"][1]
@@ -61,82 +60,9 @@ HISTOGRAM_BYTES = TELEMETRY["callback"].itemsize
 LOUDEST = np.float32(1024)  # +60 dBFS: what is above was never sound, and squares of it must stay finite
 ZERO, ONE, TINY = np.float32(0), np.float32(1), np.float32(1e-12)
 SILENT_DBFS = np.float32(-120)
-ROW_BYTES = SEGMENT * 4
 PEAK_DECAY = np.float32(0.9985)  # per segment: about 10 dB a second at 48 kHz
 LOAD_SECONDS = 1.0
 PROFILE_MASK = 15  # cycles: stages are timed in one of 16
-
-
-@helper
-def count_ns(histogram, ns):
-    """Count a time in a logarithmic histogram of SUB_BUCKETS buckets per octave."""
-    top = octave(max(ns, SUB_BUCKETS)) - 5  # log2(SUB_BUCKETS)
-    bucket = min(top * SUB_BUCKETS + (ns >> top), 1023)
-    at = histogram + 8 * bucket
-    store_release(at, load_i64(at) + 1)
-
-
-@helper
-def rows_at(address, channels, width):
-    """View channels rows of `width` float32."""
-    return carray(as_pointer(address), (channels, width), np.float32)
-
-
-@helper
-def line_write(line, mask, channel, frame, source, frames):
-    """Write frames into a channel's row of a delay line. A segment never wraps: rows are multiples of SEGMENT long."""
-    copy_bytes(line + 4 * (channel * (mask + 1) + (frame & mask)), source, 4 * frames)
-
-
-@helper
-def line_read(line, mask, channel, frame, target, frames):
-    """Read frames, from an absolute frame on, out of a channel's row of a delay line."""
-    row = line + 4 * channel * (mask + 1)
-    at = frame & mask
-    first = min(frames, mask + 1 - at)
-    copy_bytes(target, row + 4 * at, 4 * first)
-    if first < frames:
-        copy_bytes(target + 4 * first, row, 4 * (frames - first))
-
-
-@helper
-def delay_through(line, mask, channels, frame, frames, delay, source, target):
-    """Delay rows of SEGMENT float32 at an address by a whole number of frames; source and target may be one."""
-    for c in range(channels):
-        line_write(line, mask, c, frame, source + c * ROW_BYTES, frames)
-        line_read(line, mask, c, frame - delay, target + c * ROW_BYTES, frames)
-
-
-@helper
-def larger(a, b):
-    """Return the larger of two numbers; unlike max it need not mind NaN, and so vectorises."""
-    return a if a > b else b
-
-
-@helper
-def smaller(a, b):
-    """Return the smaller of two numbers, as `larger` does."""
-    return a if a < b else b
-
-
-@helper
-def row_at(address, frames):
-    """View a stretch of float32 at an address, shape (frames,)."""
-    return carray(as_pointer(address), (frames,), np.float32)
-
-
-@helper
-def fold_sum(row, width):
-    """Sum a row of `width` = SEGMENT by halves: a fixed order, so the bits do not depend on the machine or the cut.
-
-    The width comes from memory: of a constant one the optimiser would make 60 scalar additions.
-    """
-    half = width >> 1
-    while half >= 8:
-        for i in range(half):
-            row[i] += row[i + half]
-        half >>= 1
-    return ((row[0] + row[4]) + (row[1] + row[5])) + ((row[2] + row[6]) + (row[3] + row[7]))
 
 
 @helper

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,16 @@ class Chain:
             if entry.key == key:
                 return entry
         raise StageError(f"no stage in the chain is called {key!r}{suggest(key, [p.key for p in self.placed])}")
+
+    def with_values(self, values: Mapping[str, float]) -> Chain:
+        """Return this chain with other settings, given by path (`shift/semitones`, `gate/bypass`) and already checked."""
+        chain = copy.copy(self)
+        placed = []
+        for p in self.placed:
+            own = {name: values.get(f"{p.key}/{name}", value) for name, value in p.values.items()}
+            placed.append(replace(p, values=own, bypass=bool(values.get(f"{p.key}/bypass", p.bypass))))
+        object.__setattr__(chain, "placed", tuple(placed))
+        return chain
 
     def latency(self, sample_rate: float) -> int:
         """Return the frames by which the chain delays audio at a sample rate in Hz."""

@@ -26,6 +26,7 @@ BACKENDS = {
     "pyaudio": ("autovoice.rt.backends.pyaudio", "PyAudioBackend"),
     "null": ("autovoice.rt.backends.null", "NullBackend"),
 }
+KEEP_S = 0.05  # between two looks of the thread that keeps the engine
 FADE_OUT_S = 0.03  # the presence fade and a block or two
 RETRY_S = (0.25, 0.5, 1.0, 2.0)  # between attempts to reconnect; the last repeats
 
@@ -107,7 +108,10 @@ class Engine:
         return backend
 
     def _make_processor(self, backend: Backend) -> Processor:
-        return Processor(
+        """Lay out a processor for the driver's rate; settings moved at a former rate stay as they are."""
+        before = self._processor.values if self._processor is not None else {}
+        self._chain = self._chain.with_values(before)
+        processor = Processor(
             self._chain,
             sample_rate=backend.sample_rate,
             in_channels=self._settings.in_channels,
@@ -115,6 +119,8 @@ class Engine:
             block=backend.block,
             latency=self._latency,
         )
+        processor.send([(path, value) for path, value in before.items() if path.startswith("master/")])
+        return processor
 
     def stop(self) -> None:
         """Fade out, end a recording, give the driver back. May be called twice."""
@@ -198,7 +204,13 @@ class Engine:
     def panic(self) -> None:
         """Silence the output and forget every state (tails, loops, held notes); `mute(False)` brings the voice back."""
         self.mute()
-        self.swap(self._chain, keep_state=False)
+        self._start_afresh()
+
+    def _start_afresh(self) -> None:
+        """Swap to the same chain at its present settings, with empty states."""
+        with self._lock:
+            present = self._chain.with_values(self.processor.values)
+            self.swap(present, keep_state=False)
 
     def swap(self, chain: Chain, *, keep_state: bool = True) -> None:
         """Cross-fade to another chain; stages that stay keep their state. Raises SwapRefused where it needs more latency."""
@@ -244,14 +256,18 @@ class Engine:
         return self.alive
 
     def _keep(self) -> None:
-        """Free retired chains, notice a driver that died, and reconnect when that was asked for."""
-        attempt = 0
-        while not self._closing.wait(0.05):
+        """Free retired chains, replace a chain whose state broke, notice a driver that died, reconnect when that was asked for."""
+        attempt = broken = 0
+        while not self._closing.wait(KEEP_S):
             with self._lock:
                 processor = self.processor
                 if self.alive:
                     attempt = 0
                     processor.collect()
+                    if processor.telemetry["nonfinite_out"] > broken:  # a state that holds NaN would stay silent for good
+                        with contextlib.suppress(StageError):
+                            self._start_afresh()
+                        broken = int(processor.telemetry["nonfinite_out"])
                     if processor.telemetry.driver(RATE_NOW) in (0, int(processor.sample_rate)):
                         continue
                     trouble = f"the driver changed its rate to {processor.telemetry.driver(RATE_NOW)} Hz"

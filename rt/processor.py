@@ -204,7 +204,7 @@ class Processor:
                 self._retired, self.image = self.image, image
                 atomics.store(self.address + NEXT, image.address)
                 self._await(lambda: atomics.load(self.address + NEXT) == 0, timeout_s)
-            self.values = {}
+            self.values = {path: value for path, value in self.values.items() if path.startswith("master/")}
             self.telemetry.array[0]["stages"] = len(chain.placed)
 
     def collect(self) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from autovoice.rt.layout import SHUTDOWN, SUB_BUCKETS, TELEMETRY, XRUNS
+from autovoice.rt.layout import BLOCK_NOW, SHUTDOWN, SUB_BUCKETS, TELEMETRY, XRUNS
 
 MAGIC = 0x4156_5445_4C45_0001  # "AVTELE", layout 1
 
@@ -92,7 +92,8 @@ class Telemetry:
         """Read everything at once; values of one callback may straddle two."""
         r = self.array.copy()[0]  # in one stroke: between two reads, Python could be kept waiting for many callbacks
         since = int(r["now_ns"]) - int(r["first_ns"])
-        expected = round(since * 1e-9 * float(r["sample_rate"])) + int(r["block"]) if r["cycles"] else 0
+        block = int(r["driver"][BLOCK_NOW]) or int(r["block"])  # the driver's own, once it said one
+        expected = round(since * 1e-9 * float(r["sample_rate"])) + block if r["cycles"] else 0
         return Stats(
             frames=int(r["frames"]),
             expected_frames=expected,
@@ -104,7 +105,7 @@ class Telemetry:
             callback_us=percentiles(np.array(r["callback"]), int(r["worst_ns"])),
             latency_frames=int(r["latency"]),
             sample_rate=float(r["sample_rate"]),
-            block=int(r["block"]),
+            block=block,
             in_peak_dbfs=_dbfs(float(r["in_peaks"].max())),
             out_peak_dbfs=_dbfs(float(r["out_peaks"].max())),
             f0_hz=float(r["bus"]["f0_hz"]),

@@ -1,6 +1,7 @@
 """A program: the demo chain, or a Python callback, live on JACK while two Python threads never let go of the GIL.
 
-Arguments: JACK server, `engine`, `idle` (the engine, without hogs) or `python`. Prints cycles, the cycles that the clock asked for, and what went wrong.
+Arguments: JACK server, then `engine`, `idle` (the engine, without hogs) or `python`. Prints the cycles that ran, those that
+the clock asked for, and what went wrong.
 """
 
 from __future__ import annotations

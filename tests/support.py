@@ -91,7 +91,9 @@ def need_jack() -> None:
 class Crank:
     """A driver turned by hand: it hands a processor blocks of any size, and time stands still in between."""
 
-    def __init__(self, chain: Chain, *, sample_rate: float = SAMPLE_RATE, ins: int = 1, outs: int | None = None, **settings: Any):
+    def __init__(
+        self, chain: Chain, *, sample_rate: float = SAMPLE_RATE, ins: int = 1, outs: int | None = None, **settings: Any
+    ):
         self.ins, self.outs = ins, ins if outs is None else outs
         self.processor = Processor(
             chain, sample_rate=sample_rate, in_channels=self.ins, out_channels=self.outs, block=64, **settings

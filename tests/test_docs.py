@@ -69,7 +69,8 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_the_manual_of_stages_is_what_the_tables_say() -> None:
-    shown = subprocess.run([sys.executable, "-m", "autovoice.tools.cli", "stages", "--markdown"], capture_output=True, text=True)
+    command = [sys.executable, "-m", "autovoice.tools.cli", "stages", "--markdown"]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert shown.returncode == 0, shown.stderr
     manual = (ROOT / "docs" / "stages.md").read_text(encoding="utf-8")
     assert manual == shown.stdout, "autovoice stages --markdown > docs/stages.md brings it up to date"

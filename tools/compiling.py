@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -12,6 +14,17 @@ import click
 from autovoice.tools.options import note, on_terminal
 
 PATIENCE_S = 0.8  # a warm start takes less, and says nothing
+
+
+def compile_apart(backend: str, stages: Iterable[str], *, always: bool = False) -> None:
+    """Compile in another process what a run needs, where nothing was compiled yet or `always`.
+
+    Says nothing of what goes wrong there: the run itself meets it again, and reports it.
+    """
+    from autovoice.dsp.toolchain import is_cold
+
+    if always or is_cold():
+        subprocess.run([sys.executable, "-m", "autovoice.tools.warm", backend, *stages], capture_output=True, check=False)
 
 
 class Compiling:

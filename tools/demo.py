@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from autovoice.tools.compiling import Compiling
-from autovoice.tools.options import DEFAULT_CHAIN, CommandError, note, plain_data, print_json
+from autovoice.tools.compiling import Compiling, compile_apart
+from autovoice.tools.options import DEFAULT_CHAIN, CommandError, note, plain_data, print_json, stage_names
 from autovoice.tools.private_jack import PrivateJack
 from autovoice.tools.process import resident_mb
 
@@ -69,18 +69,18 @@ def command(source: Path | None, out: Path, backend: str, seconds: float | None,
         voice = work / "voice.wav"
         files = [str(source)] if source else []
         with Compiling():
-            import autovoice.dsp.toolchain  # noqa: F401  (tells Compiling where to look)
-
+            # In another process: the memory of the compiler is not the one to be measured here.
+            compile_apart(
+                "null" if backend == "null" or not PrivateJack.available() else "jack", stage_names(DEFAULT_CHAIN), always=True
+            )
             speech_frames = int(_program("speech", str(voice), str(SAMPLE_RATE), str(seconds or "all"), *files))
-        server = _server(backend, stack)
-        with Compiling():
-            _live(server, 0.05)  # compiles, where need be, in a process whose memory is not the one that is measured
             from autovoice.rt import Chain
 
-            chain = Chain(DEFAULT_CHAIN.split(","))
+            chain = Chain(stage_names(DEFAULT_CHAIN))
+        server = _server(backend, stack)
         note(f"playing {speech_frames / SAMPLE_RATE:.1f} s of speech through {DEFAULT_CHAIN.replace(',', ' -> ')}")
         take = _on_jack(chain, server, voice, speech_frames, out) if server else _on_null(chain, voice, speech_frames, out)
-        summary = _summary(take, server, _live(server, 0.3)["start_s"])
+        summary = _summary(take, server, _warm_start_s(server))
     (out / "summary.json").write_text(json.dumps(plain_data(summary), indent=2) + "\n", encoding="utf-8")
     edges, counts = take.histogram
     figures = {"summary": summary, "score": take.score, "edges_us": edges, "counts": counts, "stage_us": take.stats.stage_us}
@@ -181,12 +181,11 @@ def _measure(sent: Any, received: Any) -> int:
     return delay_frames(sent[begin:end], received[begin:], LONGEST_DELAY)
 
 
-def _live(server: PrivateJack | None, seconds: float) -> dict[str, Any]:
-    """Run the same chain in a process of its own for a moment and return its figures."""
+def _warm_start_s(server: PrivateJack | None) -> float:
+    """Start the same chain once more in a new process and return the seconds to its first processed block."""
     driver = ["--backend", "jack", "--server", server.name] if server else ["--backend", "null"]
-    run = ["live", *driver, "--name", "autovoice-warm", "--chain", DEFAULT_CHAIN, "--duration", str(seconds), "--json"]
-    figures: dict[str, Any] = json.loads(_program("cli", *run))
-    return figures
+    run = ["live", *driver, "--name", "autovoice-warm", "--chain", DEFAULT_CHAIN, "--duration", "0.3", "--json"]
+    return float(json.loads(_program("cli", *run))["start_s"])
 
 
 def _summary(take: Take, server: PrivateJack | None, start_s: float) -> dict[str, Any]:
@@ -220,7 +219,8 @@ def _tell(summary: dict[str, Any], out: Path) -> None:
     for name, text in (
         (
             "played",
-            f"{summary['frames']} of {summary['expected_frames']} frames on {summary['backend']}, real-time: {summary['realtime']}",
+            f"{summary['frames']} of {summary['expected_frames']} frames on {summary['backend']}, "
+            f"real-time {'granted' if summary['realtime'] else 'refused'}",
         ),
         (
             "drop-outs",

@@ -34,9 +34,8 @@ def command(server: str | None, as_json: bool) -> None:
     else:
         click.echo(f"\nPortAudio: {len(portaudio['devices'])} devices")
         for d in portaudio["devices"]:
-            click.echo(
-                f"  {d['index']:>3}  {d['name']} ({d['host_api']}): {d['inputs']} in, {d['outputs']} out, {d['sample_rate']:g} Hz"
-            )
+            form = f"{d['inputs']} in, {d['outputs']} out, {d['sample_rate']:g} Hz"
+            click.echo(f"  {d['index']:>3}  {d['name']} ({d['host_api']}): {form}")
     click.echo("\nHost:")
     for finding in host_report():
         advice = "" if finding.good else f"; {finding.advice}"

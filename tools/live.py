@@ -13,8 +13,8 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import click
-from autovoice.tools.compiling import Compiling
-from autovoice.tools.options import CommandError, build_chain, chain_options, note, print_json
+from autovoice.tools.compiling import Compiling, compile_apart
+from autovoice.tools.options import CommandError, build_chain, chain_options, note, print_json, stage_names
 from autovoice.tools.process import started_monotonic_s
 from autovoice.tools.status import StatusLine
 
@@ -92,6 +92,7 @@ def _live(stop: StopSignals, **request: Any) -> int:
     if request["record_dry"] and not request["record"]:
         raise CommandError("--record-dry goes with --record WET.wav")
     with Compiling():
+        compile_apart(request["backend"], [*stage_names(request["chain"]), *request["stages"]])
         engine, master = _engine(request)
         engine.start()
     stop.sounding = True

@@ -51,6 +51,11 @@ def split_settings(settings: Iterable[str]) -> list[tuple[str, str, str]]:
     return found
 
 
+def stage_names(chain: str) -> list[str]:
+    """Split what --chain takes."""
+    return [name.strip() for name in chain.split(",") if name.strip()]
+
+
 def build_chain(chain: str, stages: Iterable[str], settings: Iterable[str]) -> tuple[Chain, dict[str, float]]:
     """Return the chain that the options describe and the engine's own settings (`master/...`), all checked.
 
@@ -59,8 +64,7 @@ def build_chain(chain: str, stages: Iterable[str], settings: Iterable[str]) -> t
     from autovoice.rt import Chain
     from autovoice.rt.image import BYPASS
 
-    names = [name.strip() for name in chain.split(",") if name.strip()]
-    plain = Chain([*names, *stages])
+    plain = Chain([*stage_names(chain), *stages])
     # A second build with the settings: only a chain knows the names in it, such as `gate_2` or a `pitch` that `shift` needs.
     specs: dict[str, dict[str, object]] = {}
     for placed in plain.placed:

@@ -225,8 +225,11 @@ def test_the_cutting_into_blocks_does_not_change_a_bit(speech, block):
 def test_loud_noise_and_wild_parameters_stay_finite():
     rng = np.random.default_rng(3)
     x = np.concatenate([_vowel(300, 0.3), 900 * rng.standard_normal(9600), _vowel(70, 0.4), np.ones(4800)]).astype(np.float32)
-    events = [Event(int(f), f"shift/{n}", float(v)) for n in ("semitones", "formant")
-              for f, v in zip(rng.integers(0, len(x), 60), rng.uniform(-12, 12, 60), strict=True)]
+    events = [
+        Event(int(f), f"shift/{n}", float(v))
+        for n in ("semitones", "formant")
+        for f, v in zip(rng.integers(0, len(x), 60), rng.uniform(-12, 12, 60), strict=True)
+    ]
     y = _shift(range="high").render(x, sample_rate=RATE, events=events)
     assert np.all(np.isfinite(y))
     assert np.abs(y).max() < 3 * np.abs(x).max()

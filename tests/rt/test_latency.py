@@ -14,7 +14,11 @@ from autovoice.rt import Chain, Engine
 from support import IDENTITY, Audio, JackServer, found_at, wait_until
 
 LIMITER = [{"stage": "limiter", "lookahead": 5.0, "ceiling": 0.0}]
-CHAINS = {"gain": (["gain"], (64, 480)), "limiter": (LIMITER, (32, 64, 128, 256, 480, 1024)), "demo": (IDENTITY, (64, 32, 1024))}
+CHAINS = {
+    "gain": (["gain"], (64, 480)),
+    "limiter": (LIMITER, (32, 64, 128, 256, 480, 1024)),
+    "demo": (IDENTITY, (64, 32, 1024)),
+}
 
 
 class Meter:
@@ -50,6 +54,7 @@ class Meter:
 def port_latencies(server: JackServer) -> dict[str, dict[str, tuple[int, int]]]:
     """Return what every port says: {port: {"capture" | "playback": (least, most)}} in frames."""
     ports: dict[str, dict[str, tuple[int, int]]] = {}
+    port = ""
     for line in server.tool("jack_lsp", "-l").splitlines():
         if found := re.match(r"\s+port (\w+) latency = \[ (\d+) (\d+) \]", line):
             ports[port][found[1]] = int(found[2]), int(found[3])

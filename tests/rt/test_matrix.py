@@ -1,4 +1,7 @@
-"""Every stage and the demo chain, over sample rates, block sizes, hostile input and moving parameters (after Tracktion's pluginval)."""
+"""Every stage and the demo chain over sample rates, block sizes, hostile input and moving parameters.
+
+After Tracktion's pluginval.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class State(NamedTuple):
     actors: tuple[Actor, Actor]
 
 
-class Step(Exception):  # noqa: N818  (it is a way to stop at a step, not an error)
+class Step(Exception):
     """The next access of an operation to shared memory."""
 
     def __init__(self, location: int, value: int | None, ordered: bool) -> None:

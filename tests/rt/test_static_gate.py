@@ -19,8 +19,8 @@ from autovoice.rt import Chain
 FORBIDDEN = ("NRT_MemInfo_alloc", "NRT_Allocate", "numba_unpickle", "numba_runtime_build_excinfo_struct")
 PURE = {"memcpy", "memmove", "memset", "clock_gettime", "_GLOBAL_OFFSET_TABLE_"}
 # Numba's wrapper around a C function reports an exception that got out; no exception path leads there.
-WRAPPER = {"numba_gil_ensure", "numba_gil_release", "PyErr_WriteUnraisable", "PyUnicode_FromString", "Py_DecRef", "_Py_NoneStruct"}
-WRAPPER |= {"PyErr_Clear", "PyErr_Occurred"}
+WRAPPER = {"numba_gil_ensure", "numba_gil_release", "PyErr_WriteUnraisable", "PyErr_Clear", "PyErr_Occurred"}
+WRAPPER |= {"PyUnicode_FromString", "Py_DecRef", "_Py_NoneStruct"}
 OWNED_BY_NOTHING = {"NRT_incref", "NRT_decref", "NRT_MemInfo_call_dtor"}  # of views whose owner is null
 DRIVER_LOOPS = {"_loop": {"clock_nanosleep"}}  # sleeps between callbacks, which is its purpose
 

@@ -101,7 +101,6 @@ class Offline:
         RUN_FILE.ctypes(self.processor.run, self.processor.address, address_of(pointers), len(self.sound), self.block)
         return time.perf_counter() - begin
 
-
     def time_blocks(self) -> np.ndarray:
         """Process the whole recording; nanoseconds of each block, taken by compiled code, shape (blocks,)."""
         times = np.zeros(len(self.sound) // self.block, np.int64)
@@ -124,9 +123,16 @@ def _time_blocks(run, engine, pointers, block, times):  # type: ignore[no-untype
 
 def machine() -> dict[str, str]:
     """Name the processor, kernel and commit that a figure belongs to."""
-    cpu = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), "")
+    cpu = next(
+        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
+    )
     commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
-    return {"cpu": f"{cpu} x {os.cpu_count()}", "kernel": platform.release(), "python": platform.python_version(), "commit": commit}
+    return {
+        "cpu": f"{cpu} x {os.cpu_count()}",
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "commit": commit,
+    }
 
 
 @pytest.fixture
@@ -139,6 +145,6 @@ def report(request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], None]:
         partial = path.with_suffix(".part")
         partial.write_text(json.dumps({**result, "machine": machine()}, indent=2) + "\n")
         partial.replace(path)
-        print(json.dumps(result))  # noqa: T201
+        print(json.dumps(result))
 
     return keep

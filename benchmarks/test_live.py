@@ -49,7 +49,8 @@ def _timer_baseline(seconds: float) -> dict[str, float]:
     with Engine(Chain([]), backend="null", block=BLOCK) as engine:
         time.sleep(seconds)
         stats = engine.stats()
-        return {"misses": stats.misses, "late_wakes": stats.late_wakes, "worst_us": stats.callback_us.max, "realtime": engine.realtime}
+        worst = stats.callback_us.max
+        return {"misses": stats.misses, "late_wakes": stats.late_wakes, "worst_us": worst, "realtime": engine.realtime}
 
 
 @pytest.mark.long

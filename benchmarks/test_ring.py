@@ -18,7 +18,13 @@ from autovoice.rt.ring import Ring, ring_pop, ring_push
 
 SAMPLES = 1_000_000_000
 FRAMES = 64
-_ATTACH = "from autovoice.rt.ring import Ring; import benchmarks.test_ring as t, sys, numpy as np; r = Ring.attach(sys.argv[1], np.int32); "
+_PRODUCER = """
+import sys
+import numpy as np
+from autovoice.rt.ring import Ring
+from benchmarks.test_ring import produce
+produce(Ring.attach(sys.argv[1], np.int32).address, int(sys.argv[2]))
+"""
 
 
 @numba.njit(error_model="numpy", nogil=True)
@@ -79,8 +85,9 @@ def test_ring_integrity(report: Callable[[dict[str, Any]], None], between: str) 
         wrong = consume(ring.address, blocks)
         producer.join()
     else:
-        child = subprocess.Popen([sys.executable, "-c", _ATTACH + f"t.produce(r.address, {blocks})", ring.path])
+        child = subprocess.Popen([sys.executable, "-c", _PRODUCER, ring.path, str(blocks)])
         wrong = consume(ring.address, blocks)
         assert child.wait() == 0
-    report({"samples": blocks * FRAMES, "wrong": int(wrong), "left": len(ring), "ns_per_block": (time.perf_counter() - start) / blocks * 1e9})
+    ns = (time.perf_counter() - start) / blocks * 1e9
+    report({"samples": blocks * FRAMES, "wrong": int(wrong), "left": len(ring), "ns_per_block": ns})
     assert wrong == 0 and len(ring) == 0

@@ -48,7 +48,8 @@ from autovoice.rt.ring import ring_push
 from autovoice.rt.rows import ROW_BYTES, count_ns, delay_through, fold_sum, larger, line_write, row_at, rows_at, smaller
 
 carray = numba.carray
-BUS_BYTES, BUS_OFFSET, POST_OFFSET, BLOCK_OFFSET = BUS.itemsize, CHAIN.fields["bus"][1], CHAIN.fields["post"][1], CHAIN.fields["block"][1]
+BUS_BYTES = BUS.itemsize
+BUS_OFFSET, POST_OFFSET, BLOCK_OFFSET = (CHAIN.fields[name][1] for name in ("bus", "post", "block"))
 BLOCK_BUS, BLOCK_POST = BLOCK.fields["bus"][1], BLOCK.fields["post"][1]
 NEXT, RETIRED, RECORDER = (ENGINE.fields[name][1] for name in ("next", "retired", "recorder"))
 SQUARE, GAIN_IN = ENGINE.fields["square"][1], ENGINE.fields["gain_in"][1]
@@ -290,7 +291,8 @@ def run_segment(engine, telemetry, inputs, outputs, at, frames, timed):
     audio = rows_at(chain.audio, engine.channels, SEGMENT)
     dry = rows_at(engine.dry, engine.channels, SEGMENT)
     take_input(engine, telemetry, inputs, at, chain.audio, frames)
-    delay_through(engine.dry_line, engine.dry_mask, engine.channels, engine.frame, frames, engine.latency, chain.audio, engine.dry)
+    line, mask = engine.dry_line, engine.dry_mask
+    delay_through(line, mask, engine.channels, engine.frame, frames, engine.latency, chain.audio, engine.dry)
     last = (engine.frame + frames) & (SEGMENT - 1) == 0
     if engine.incoming != 0:
         new = record_at(engine.incoming, CHAIN)

@@ -264,7 +264,7 @@ class Engine:
                 if self.alive:
                     attempt = 0
                     processor.collect()
-                    if processor.telemetry["nonfinite_out"] > broken:  # a state that holds NaN would stay silent for good
+                    if processor.telemetry["nonfinite_out"] > broken:  # a state that holds NaN would never sound again
                         with contextlib.suppress(StageError):
                             self._start_afresh()
                         broken = int(processor.telemetry["nonfinite_out"])

@@ -68,16 +68,15 @@ def command(source: Path | None, out: Path, backend: str, seconds: float | None,
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="autovoice-demo-")))
         voice = work / "voice.wav"
         files = [str(source)] if source else []
+        driver = backend if backend != "auto" else "jack" if PrivateJack.available() else "null"
         with Compiling():
             # In another process: the memory of the compiler is not the one to be measured here.
-            compile_apart(
-                "null" if backend == "null" or not PrivateJack.available() else "jack", stage_names(DEFAULT_CHAIN), always=True
-            )
+            compile_apart(driver, stage_names(DEFAULT_CHAIN), always=True)
             speech_frames = int(_program("speech", str(voice), str(SAMPLE_RATE), str(seconds or "all"), *files))
             from autovoice.rt import Chain
 
             chain = Chain(stage_names(DEFAULT_CHAIN))
-        server = _server(backend, stack)
+        server = _server(driver, stack, insist=backend == "jack")
         note(f"playing {speech_frames / SAMPLE_RATE:.1f} s of speech through {DEFAULT_CHAIN.replace(',', ' -> ')}")
         take = _on_jack(chain, server, voice, speech_frames, out) if server else _on_null(chain, voice, speech_frames, out)
         summary = _summary(take, server, _warm_start_s(server))
@@ -91,18 +90,18 @@ def command(source: Path | None, out: Path, backend: str, seconds: float | None,
         _tell(summary, out)
 
 
-def _server(backend: str, stack: contextlib.ExitStack) -> PrivateJack | None:
-    """Start a private JACK server; None where there is no JACK, or none is wanted."""
-    if backend == "null" or (backend == "auto" and not PrivateJack.available()):
-        note("no JACK here: playing on the clock-paced null driver" if backend == "auto" else "playing on the null driver")
+def _server(driver: str, stack: contextlib.ExitStack, *, insist: bool) -> PrivateJack | None:
+    """Start a private JACK server; None where it is not wanted, or does not start and nobody insists."""
+    if driver == "null":
+        note("playing on the null driver, which keeps time by the clock")
         return None
     server = PrivateJack(f"autovoice-demo-{os.getpid()}", sample_rate=SAMPLE_RATE, block=BLOCK)
     try:
         stack.enter_context(server)
     except OSError as error:
-        if backend == "jack":
+        if insist:
             raise CommandError(str(error)) from error
-        note(f"{error}: playing on the clock-paced null driver")
+        note(f"{error}; playing on the null driver, which keeps time by the clock")
         return None
     note(f"private JACK server {server.name}: dummy driver, {SAMPLE_RATE} Hz, {BLOCK} frames")
     return server

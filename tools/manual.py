@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from autovoice.dsp.stage import Param, Stage
 
 SAMPLE_RATE = 48_000  # Hz, at which latencies are told
+TITLE = "# Stages\n\nMade by `autovoice stages --markdown` from the tables that the stages run on.\n"
 COLUMNS = ("range", "default", "scale", "help")
 
 
@@ -31,7 +32,7 @@ def command(name: str | None, as_json: bool, markdown: bool) -> None:
     if as_json:
         print_json([as_data(stage) for stage in stages])
     elif markdown:
-        click.echo("\n".join(as_markdown(stage) for stage in stages))
+        click.echo("\n".join([TITLE, *(as_markdown(stage) for stage in stages)]))
     elif name:
         click.echo(as_text(stages[0]))
     else:

@@ -36,6 +36,8 @@ class PrivateJack:
 
     def __enter__(self) -> Self:
         """Start it and wait until it takes clients; raises OSError where it does not."""
+        if not self.available():
+            raise OSError("jackd or JACK's library is not installed; install jackd2")
         for realtime in ("-R", "-r"):  # real time is the default of jackd 2: -r declines it
             arguments = [realtime, "-d", "dummy", "-r", str(self.sample_rate), "-p", str(self.block)]
             self._process = subprocess.Popen(

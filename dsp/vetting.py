@@ -83,12 +83,18 @@ class VettedEntry(CFunc):
     extra_calls: frozenset[str] = frozenset()
 
     def _compile_uncached(self) -> Any:
-        result = super()._compile_uncached()
-        result.library.finalize()
-        obj = result.library.serialize_using_object_code()[2][0]
-        if found := violations(obj, extra_calls=self.extra_calls):
-            raise RealTimeViolation("; ".join(found))
-        return result
+        """Compile, vet and cache under the lock, or take what another process cached while we waited for it."""
+        with compile_lock():
+            cached = self._cache.load_overload(self._sig, self._targetdescr.target_context)
+            if cached is not None:
+                return cached
+            result = super()._compile_uncached()
+            result.library.finalize()
+            obj = result.library.serialize_using_object_code()[2][0]
+            if found := violations(obj, extra_calls=self.extra_calls):
+                raise RealTimeViolation("; ".join(found))
+            self._cache.save_overload(self._sig, result)
+            return result
 
 
 def compile_entry(function: Callable[..., None], signature: Any, *, extra_calls: frozenset[str] = frozenset()) -> VettedEntry:
@@ -102,12 +108,11 @@ def compile_entry(function: Callable[..., None], signature: Any, *, extra_calls:
     entry = VettedEntry(function, (args, result), locals={}, options=options)
     entry.extra_calls = extra_calls
     entry.enable_caching()
-    with compile_lock():
-        try:
-            entry.compile()
-        except KeyError as error:  # Numba's own, for a field that a record does not have
-            raise ValueError(f"cannot be compiled: no parameter, state or block field is called {error}") from error
-        except NumbaError as error:
-            lines = [line for line in str(error).splitlines() if line.strip()]
-            raise ValueError(f"cannot be compiled: {' '.join(lines[:6])}") from error
+    try:
+        entry.compile()  # takes the lock only where there is something to compile: a warm start never waits
+    except KeyError as error:  # Numba's own, for a field that a record does not have
+        raise ValueError(f"cannot be compiled: no parameter, state or block field is called {error}") from error
+    except NumbaError as error:
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        raise ValueError(f"cannot be compiled: {' '.join(lines[:6])}") from error
     return entry

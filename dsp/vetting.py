@@ -82,19 +82,25 @@ class VettedEntry(CFunc):
 
     extra_calls: frozenset[str] = frozenset()
 
+    def compile(self) -> None:
+        """Take the code from the cache, or compile it under the lock; a warm start never waits for another's compiling."""
+        cached = self._cache.load_overload(self._sig, self._targetdescr.target_context)
+        if cached is None:
+            with compile_lock():
+                super().compile()  # looks into the cache again: another process may have filled it while we waited
+            return
+        self._cache_hits += 1
+        self._library = cached.library
+        self._wrapper_name = cached.fndesc.llvm_cfunc_wrapper_name
+        self._wrapper_address = self._library.get_pointer_to_function(self._wrapper_name)
+
     def _compile_uncached(self) -> Any:
-        """Compile, vet and cache under the lock, or take what another process cached while we waited for it."""
-        with compile_lock():
-            cached = self._cache.load_overload(self._sig, self._targetdescr.target_context)
-            if cached is not None:
-                return cached
-            result = super()._compile_uncached()
-            result.library.finalize()
-            obj = result.library.serialize_using_object_code()[2][0]
-            if found := violations(obj, extra_calls=self.extra_calls):
-                raise RealTimeViolation("; ".join(found))
-            self._cache.save_overload(self._sig, result)
-            return result
+        result = super()._compile_uncached()
+        result.library.finalize()
+        obj = result.library.serialize_using_object_code()[2][0]
+        if found := violations(obj, extra_calls=self.extra_calls):
+            raise RealTimeViolation("; ".join(found))
+        return result
 
 
 def compile_entry(function: Callable[..., None], signature: Any, *, extra_calls: frozenset[str] = frozenset()) -> VettedEntry:
@@ -109,7 +115,7 @@ def compile_entry(function: Callable[..., None], signature: Any, *, extra_calls:
     entry.extra_calls = extra_calls
     entry.enable_caching()
     try:
-        entry.compile()  # takes the lock only where there is something to compile: a warm start never waits
+        entry.compile()
     except KeyError as error:  # Numba's own, for a field that a record does not have
         raise ValueError(f"cannot be compiled: no parameter, state or block field is called {error}") from error
     except NumbaError as error:

@@ -54,7 +54,7 @@ $(VENV)/.files: FORCE | $(PYTHON_IN)
 	@cmp -s $@.now $@ && rm $@.now || mv $@.now $@
 
 $(VENV)/.demo: EXTRAS := demo
-$(VENV)/.test: EXTRAS := demo,dev,pyaudio
+$(VENV)/.test: EXTRAS := demo,dev
 $(VENV)/.bench: EXTRAS := demo,bench
 $(VENV)/.demo $(VENV)/.test $(VENV)/.bench: pyproject.toml constraints.txt $(VENV)/.files
 	@echo "autovoice: Python packages ($(EXTRAS))"

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import platform
+import re
 import shutil
 import subprocess
 import threading
@@ -141,7 +142,7 @@ def report(request: pytest.FixtureRequest) -> Callable[[dict[str, Any]], None]:
 
     def keep(result: dict[str, Any]) -> None:
         RESULTS.mkdir(exist_ok=True)
-        path = RESULTS / f"{request.node.name.removeprefix('test_')}.json"
+        path = RESULTS / (re.sub(r"\W+", "_", request.node.name.removeprefix("test_")).strip("_") + ".json")
         partial = path.with_suffix(".part")
         partial.write_text(json.dumps({**result, "machine": machine()}, indent=2) + "\n")
         partial.replace(path)

@@ -62,7 +62,7 @@ def voice() -> np.ndarray:
 
 @pytest.mark.parametrize("names", CHAINS.values(), ids=CHAINS)
 @pytest.mark.benchmark(group="dynamics, mono, 64-frame blocks at 48 kHz")
-def test_dynamics_vs_pedalboard(benchmark, voice, names):
+def test_dynamics_vs_pedalboard(benchmark, voice, report, names):
     """Time our chain; beside it, in turns, pedalboard's of the same kind."""
     chain = Chain([PEERS[name][0] for name in names])
     board = pedalboard.Pedalboard([PEERS[name][1]() for name in names])
@@ -79,5 +79,6 @@ def test_dynamics_vs_pedalboard(benchmark, voice, names):
     benchmark.extra_info["autovoice_ns_per_block"] = round(own_ns)
     benchmark.extra_info["pedalboard_ns_per_block"] = round(peer_ns)
     benchmark.extra_info["ratio"] = round(own_ns / peer_ns, 3)
+    report({**benchmark.extra_info, "bar": 0.5 if len(names) == len(PEERS) else None})
     benchmark.pedantic(ours, rounds=ROUNDS)
     assert np.all(np.isfinite(ours()))

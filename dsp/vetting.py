@@ -81,6 +81,10 @@ class VettedEntry(CFunc):
     """A C function that is refused, and never cached, when its object code breaks the first law."""
 
     extra_calls: frozenset[str] = frozenset()
+    _cache: Any
+    _sig: Any
+    _targetdescr: Any
+    _cache_hits: int
 
     def compile(self) -> None:
         """Take the code from the cache, or compile it under the lock; a warm start never waits for another's compiling."""

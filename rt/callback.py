@@ -173,10 +173,13 @@ def adopt(engine):
             copy_bytes(copies[k].target, copies[k].source, copies[k].size)
         else:
             cell, old = record_at(copies[k].target, CELL), record_at(copies[k].source, CELL)
-            target = cell.value
             cell.value = old.value
-            if old.value != target:
-                retarget(cell, target)
+            if old.target == cell.target:  # a glide under way goes on as it was
+                cell.step = old.step
+                cell.remaining = old.remaining
+                cell.dirty = 1
+            else:
+                retarget(cell, cell.target)
     copy_bytes(address + BUS_OFFSET, engine.current + BUS_OFFSET, BUS_BYTES)
     copy_bytes(address + POST_OFFSET, engine.current + POST_OFFSET, BUS_BYTES)
     engine.incoming = address
@@ -186,24 +189,28 @@ def adopt(engine):
 
 @helper
 def fade_incoming(engine, telemetry, audio, frames):
-    """Mix the incoming chain in, and retire the old one when it is no longer heard."""
+    """Mix the incoming chain in; return the old one's address when it was heard for the last time, else 0."""
     new = record_at(engine.incoming, CHAIN)
     if engine.settling > 0:
         engine.settling -= frames
-        return
+        return 0
     heard = rows_at(new.audio, new.channels, SEGMENT)
     scale = ONE / np.float32(engine.fade_frames)
     for c in range(engine.channels):
         for i in range(frames):
-            share = min(np.float32(engine.fade_at + i + 1) * scale, ONE)
-            audio[c, i] += share * (heard[c, i] - audio[c, i])
+            share = np.float32(engine.fade_at + i + 1) * scale
+            if share < ONE:
+                audio[c, i] += share * (heard[c, i] - audio[c, i])
+            else:
+                audio[c, i] = heard[c, i]
     engine.fade_at += frames
-    if engine.fade_at >= engine.fade_frames:
-        old = engine.current
-        engine.current = engine.incoming
-        engine.incoming = 0
-        telemetry.swaps += 1
-        store_release(engine.self_address + RETIRED, old)
+    if engine.fade_at < engine.fade_frames:
+        return 0
+    old = engine.current
+    engine.current = engine.incoming
+    engine.incoming = 0
+    telemetry.swaps += 1
+    return old
 
 
 @helper
@@ -303,8 +310,9 @@ def run_segment(engine, telemetry, inputs, outputs, at, frames, timed):
         measure_level(engine, chain)
         if engine.incoming != 0:
             record_at(engine.incoming, CHAIN).post.level_dbfs = chain.post.level_dbfs
+    retired = np.int64(0)
     if engine.incoming != 0:
-        fade_incoming(engine, telemetry, audio, frames)
+        retired = fade_incoming(engine, telemetry, audio, frames)
     if engine.unity == 0:
         for c in range(engine.channels):
             for i in range(frames):
@@ -315,6 +323,8 @@ def run_segment(engine, telemetry, inputs, outputs, at, frames, timed):
     give_output(engine, telemetry, chain.audio, outputs, at, frames)
     record(engine, telemetry, dry, outputs, at, frames)
     engine.frame += frames
+    if retired != 0:  # only now: its buffer carried this segment to the outputs, and control frees it at once
+        store_release(engine.self_address + RETIRED, retired)
 
 
 @helper
@@ -323,8 +333,8 @@ def count_callback(engine, telemetry, start, frames, late_ns):
     now = clock_ns()
     spent = now - start
     period = engine.period_ns_per_frame * frames
-    if telemetry.cycles == 0:
-        telemetry.first_ns = start
+    if telemetry.first_ns == 0:  # the first callback of a run: time that a stopped engine spent is not expected of it
+        telemetry.first_ns = start - np.int64((engine.frame - frames) * engine.period_ns_per_frame)
     count_ns(engine.telemetry + CALLBACK_HISTOGRAM, spent)
     telemetry.busy_ns += spent
     if telemetry.driver[FREEWHEEL] == 0:

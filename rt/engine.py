@@ -256,7 +256,7 @@ class Engine:
         return self.alive
 
     def _keep(self) -> None:
-        """Free retired chains, replace a chain whose state broke, notice a driver that died, reconnect when that was asked for."""
+        """Free retired chains, replace one whose state broke, notice a driver that died, reconnect when that was asked for."""
         attempt = broken = 0
         while not self._closing.wait(KEEP_S):
             with self._lock:

@@ -175,7 +175,8 @@ class Processor:
         self._push(np.array([(IMMEDIATELY, MASTER_UID, PRESENCE, value, 0, 0)], EVENT))
 
     def silence_now(self) -> None:
-        """Start from silence, so that the first block fades in. Before the driver starts."""
+        """Start from silence, so that the first block fades in, and count expected frames anew. Before the driver starts."""
+        self.telemetry.array[0]["first_ns"] = 0
         cell = self.engine["master"][PRESENCE]
         lay_cell(cell, self.engine["rows"][PRESENCE], 0.0, glide_frames(MASTER[PRESENCE], self.sample_rate))
         cell["dirty"] = self.engine["moving"] = 1

@@ -32,7 +32,7 @@ def jack_server() -> Iterator[JackServer]:
     need_jack()
     server = JackServer().start()
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def own_server() -> Iterator[JackServer]:
     need_jack()
     server = JackServer().start()
     yield server
-    server.stop()
+    server.close()
 
 
 @pytest.fixture

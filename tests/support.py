@@ -49,6 +49,7 @@ class JackServer:
         self.name = f"avtest_{os.getpid()}_{next(_numbers)}"
         self.block, self.sample_rate = block, sample_rate
         self._process: subprocess.Popen[bytes] | None = None
+        self._killed = False
 
     def start(self) -> JackServer:
         policy = "-R" if may_fifo() else "-r"
@@ -61,7 +62,7 @@ class JackServer:
                 return self
             time.sleep(0.05)
         self.stop()
-        raise RuntimeError("jackd does not answer")
+        raise RuntimeError(f"jackd -n {self.name} does not answer; are eight servers registered in /dev/shm/jack-shm-registry?")
 
     @property
     def environment(self) -> dict[str, str]:
@@ -79,6 +80,13 @@ class JackServer:
             self._process.send_signal(how)
             self._process.wait(10)
             self._process = None
+            self._killed = how == signal.SIGKILL
+
+    def close(self) -> None:
+        """Stop for good. JACK has places for eight servers, and a killed one's is freed only when its name starts again."""
+        self.stop()
+        if self._killed:
+            self.start().stop()
 
 
 def need_jack() -> None:

@@ -160,3 +160,16 @@ def test_an_engine_that_stops_in_the_middle_of_a_swap_starts_again_with_the_new_
         assert engine.processor.engine["incoming"] == 0
         assert engine.processor.engine["current"] == engine.processor.image.address
     engine.stop()
+
+
+def test_a_swap_in_the_middle_of_a_glide_changes_not_a_bit() -> None:
+    tone = np.full(20_000, 0.5, np.float32)
+    target = Chain([{"stage": "gain", "gain": -20.0}])
+
+    def crank() -> Crank:
+        made = Crank(Chain(["gain"]))
+        made.processor.send([("gain/gain", -20.0)], 9500)  # under way from 9500 to 10 460; the swap comes at 9600
+        return made
+
+    heard = swapped(crank(), tone, target)
+    assert np.array_equal(heard, crank().run(tone))

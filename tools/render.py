@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
 
 import click
 from autovoice.tools.compiling import Compiling
-from autovoice.tools.options import build_chain, chain_options, note, print_json
+from autovoice.tools.options import build_chain, chain_options, note, on_terminal, print_json
 
 LONG_S = 30.0  # of sound: what is shorter is done before a bar would be read
 
@@ -32,12 +33,12 @@ def command(
 
         built, master = build_chain(chain, stages, settings)
         job = FileRender(built, source, target, block=block, changes=master)
-    from tqdm import tqdm
-
     began = time.monotonic()
-    quiet = True if job.frames < LONG_S * job.sample_rate else None  # None: only on a terminal
-    with tqdm(total=job.frames, unit="frame", unit_scale=True, desc=source.name, disable=quiet, leave=False) as bar:
-        done = job.run(bar.update)
+    if on_terminal() and job.frames > LONG_S * job.sample_rate:
+        with click.progressbar(length=job.frames, label=source.name, file=sys.stderr) as bar:
+            done = job.run(bar.update)
+    else:
+        done = job.run()
     seconds = time.monotonic() - began
     if done.peak > 1.0 and target.suffix.lower() == ".flac":
         note(f"{target} was clipped: its peak is {done.peak:.3f} of full scale; write .wav, or lower master/output")

@@ -7,6 +7,7 @@ A program of its own, so that the resampler's memory is not the live program's. 
 
 from __future__ import annotations
 
+import math
 import sys
 from pathlib import Path
 
@@ -30,10 +31,11 @@ def load(paths: list[Path], sample_rate: int, seconds: float | None) -> np.ndarr
             voice = sound.read(dtype="float32", always_2d=True).mean(1)
             if sound.samplerate != sample_rate:
                 try:
-                    import soxr
+                    from scipy.signal import resample_poly
                 except ImportError as error:
-                    raise CommandError("the demo resamples with soxr; pip install 'autovoice[demo]'") from error
-                voice = soxr.resample(voice, sound.samplerate, sample_rate)
+                    raise CommandError("the demo resamples with SciPy; pip install 'autovoice[demo]'") from error
+                common = math.gcd(sound.samplerate, sample_rate)
+                voice = resample_poly(voice, sample_rate // common, sound.samplerate // common).astype(np.float32)
             parts.append(voice)
     speech = np.concatenate(parts)
     return speech[: len(speech) if seconds is None else round(seconds * sample_rate)]

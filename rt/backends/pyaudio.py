@@ -1,6 +1,8 @@
 """PyAudio (an extra): blocking streams around the engine, on a Python thread.
 
 Python's own thread waits for the GIL here, so this backend makes no real-time promise: use it where only PyAudio is at hand.
+PortAudio 19.6 has corrupted its own heap on JACK with blocking streams longer than the server's period, with plain PyAudio
+too: on JACK give the server's block, or use the jack or portaudio backend.
 """
 
 from __future__ import annotations

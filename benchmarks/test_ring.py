@@ -23,7 +23,8 @@ import sys
 import numpy as np
 from autovoice.rt.ring import Ring
 from benchmarks.test_ring import produce
-produce(Ring.attach(sys.argv[1], np.int32).address, int(sys.argv[2]))
+ring = Ring.attach(sys.argv[1], np.int32)
+produce(ring.address, int(sys.argv[2]))
 """
 
 

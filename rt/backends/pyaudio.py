@@ -1,4 +1,4 @@
-"""PyAudio (an extra): blocking streams around the engine, on a Python thread.
+"""PyAudio (an extra): a blocking stream around the engine, on a Python thread.
 
 Python's own thread waits for the GIL here, so this backend makes no real-time promise: use it where only PyAudio is at hand.
 PortAudio 19.6 has corrupted its own heap on JACK with blocking streams longer than the server's period, with plain PyAudio
@@ -22,7 +22,7 @@ from autovoice.rt.realtime import try_fifo
 
 
 class PyAudioBackend(Backend):
-    """A pair of blocking PyAudio streams; `device` is an index or a part of a name."""
+    """A blocking duplex PyAudio stream; `device` is an index or a part of a name."""
 
     def __init__(self, settings: Settings) -> None:
         """Take the settings; raises BackendError without PyAudio."""
@@ -60,12 +60,22 @@ class PyAudioBackend(Backend):
             self.sample_rate = float(self._settings.sample_rate or fit[0]["defaultSampleRate"])
 
     def start(self, processor: Processor) -> None:
-        """Open the streams and start the thread that reads, processes and writes."""
-        sides = zip(("input", "output"), self._indices, (processor.in_channels, processor.out_channels), strict=True)
+        """Open the stream and start the thread that reads, processes and writes."""
+        # One duplex stream: PortAudio 19.6 crashes on JACK with a blocking stream for each way.
+        self._channels = max(processor.in_channels, processor.out_channels)
         try:
-            for side, index, channels in sides:
-                options = {side: True, f"{side}_device_index": index, "frames_per_buffer": self.block}
-                self._streams.append(self._host.open(int(self.sample_rate), channels, self._pyaudio.paFloat32, **options))
+            self._streams.append(
+                self._host.open(
+                    int(self.sample_rate),
+                    self._channels,
+                    self._pyaudio.paFloat32,
+                    input=True,
+                    output=True,
+                    input_device_index=self._indices[0],
+                    output_device_index=self._indices[1],
+                    frames_per_buffer=self.block,
+                )
+            )
         except OSError as error:
             self.close()
             raise BackendError(f"PyAudio cannot open its streams: {error}; see `autovoice devices`") from error
@@ -75,7 +85,8 @@ class PyAudioBackend(Backend):
 
     def _work(self, processor: Processor) -> None:
         try_fifo()
-        source, sink = self._streams
+        stream = self._streams[0]
+        frame = np.zeros((self.block, self._channels), np.float32)
         inputs = np.zeros((processor.in_channels, self.block), np.float32)
         outputs = np.zeros((processor.out_channels, self.block), np.float32)
         pointers = np.zeros(2 * MAX_CHANNELS, np.int64)
@@ -86,12 +97,13 @@ class PyAudioBackend(Backend):
         driver = processor.telemetry.array[0]["driver"]
         try:
             while not self._stop.is_set():
-                if source.get_read_available() > 2 * self.block:  # we were kept from reading in time
+                if stream.get_read_available() > 2 * self.block:  # we were kept from reading in time
                     driver[XRUNS] += 1
-                block = source.read(self.block, exception_on_overflow=False)
-                inputs[:] = np.frombuffer(block, np.float32).reshape(self.block, -1).T
+                block = stream.read(self.block, exception_on_overflow=False)
+                inputs[:] = np.frombuffer(block, np.float32).reshape(self.block, -1).T[: len(inputs)]
                 RUN.ctypes(processor.address, address_of(pointers), address_of(pointers) + 8 * MAX_CHANNELS, self.block, 0)
-                sink.write(np.ascontiguousarray(outputs.T).tobytes(), exception_on_underflow=False)
+                frame[:, : len(outputs)] = outputs.T
+                stream.write(frame.tobytes(), exception_on_underflow=False)
         except OSError:  # the device went away; the engine's keeper sees it
             driver[SHUTDOWN] = 1
 

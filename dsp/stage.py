@@ -7,6 +7,8 @@ A stage is a module with these names at its top level (only `process` is require
     STATE = [("phase", "f8"), ("delay", "f4", (4096,))]                       memory of one channel, as NumPy fields
     def latency(sample_rate, **options): return 0                             frames of delay, exactly
     def settle(sample_rate, **options): return 0                              frames of input before it sounds right
+    def memory(sample_rate, **options): return 0                              float32 values of memory per channel, see below
+    SPREADS = True                                                            it makes stereo of mono: even channels left
     def prepare(state, sample_rate, **options): ...                           fills state, shape (channels,)
     def process(s, p, x, block): ...                                          compiled; runs on the audio thread
 
@@ -14,6 +16,9 @@ In `process`, `s[c].phase` is the state of channel c; `x[c, i]` is frame i of ch
 for `i < block.frames`; `p.rate[i]` is the parameter at that frame; `block.frame` is the absolute number of frame 0.
 `block.bus` holds what analysis stages found (see BUS); an analysis stage writes `block.post`, which becomes `block.bus`
 for every stage at the next absolute multiple of SEGMENT frames. The engine never calls `process` across such a multiple.
+
+What is long, such as a delay line, goes into `memory`, which is laid out for the sample rate at hand: a field
+`("memory", "i8")` of STATE then holds the address of each channel's float32 values, zero at the start.
 """
 
 from __future__ import annotations
@@ -39,16 +44,32 @@ from autovoice.dsp.vetting import RealTimeViolation, compile_entry
 SEGMENT = 64  # frames: the longest run `process` sees, and the grid on which the bus moves
 MAX_CHANNELS = 8
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 8_000, 192_000  # Hz
+MAX_MEMORY = 1 << 24  # float32 values of a stage's memory per channel
 SMOOTH_MS = 20.0  # the time a parameter takes to reach a new value, in a straight line
 
 BUS = np.dtype(
     [
         ("f0_frame", "i8"),  # absolute input frame that f0_hz and voicing speak of
+        ("vad_frame", "i8"),  # absolute input frame in the middle of what vad_probability speaks of
+        ("marks", "i8"),  # address of the pitch marks of the sound at this point of the chain, 0 = none; see pitch_marks
         ("f0_hz", "f4"),  # 0 = unvoiced
         ("voicing", "f4"),  # probability, 0..1
-        ("vad", "f4"),  # voice activity, 0..1
+        ("vad", "f4"),  # voice activity, 0 or 1
+        ("vad_probability", "f4"),  # 0..1
         ("level_dbfs", "f4"),  # RMS of the chain's input over the last segment
+        ("noise_dbfs", "f4"),  # noise floor that a gate measures, RMS
+        ("gating_ratio", "f4"),  # share of the time a gate was closed, 0..1
+        ("vibrato_hz", "f4"),  # rate, 0 = none
+        ("vibrato_cents", "f4"),  # extent: from the middle to the peak
+        ("vibrato_regularity", "f4"),  # 0..1
+        ("tilt_db", "f4"),  # spectral tilt, dB per octave
+        ("dynamics_db", "f4"),  # range of the level over the last seconds
+        ("hnr_db", "f4"),  # harmonics to noise
+        ("target_hz", "f4"),  # pitch that a tuner aims at, 0 = none
+        ("buffered_s", "f4"),  # sound that a time stretcher holds back
         ("gate_db", "f4"),  # gain a gate applies, <= 0
+        ("denoise_db", "f4"),  # mean gain a noise suppressor applies, <= 0
+        ("deesser_db", "f4"),  # gain a de-esser applies, <= 0
         ("compressor_db", "f4"),  # gain a compressor applies, <= 0
         ("limiter_db", "f4"),  # gain a limiter applies, <= 0
     ],
@@ -166,7 +187,9 @@ class Stage:
     address: int  # of `void process(state*, parameters*, audio*, block*)`
     _latency: Callable[..., int]
     _settle: Callable[..., int]
+    _memory: Callable[..., int]
     _prepare: Callable[..., None]
+    spreads: bool  # makes stereo of mono
     entry: object = field(repr=False)  # keeps the machine code alive
     module: ModuleType = field(repr=False)
 
@@ -207,9 +230,13 @@ class Stage:
         """Return the frames of input the stage needs, beyond its latency, before it sounds as it will."""
         return self._frames("settle", self._settle(sample_rate, **options))
 
-    def _frames(self, what: str, value: object) -> int:
-        if not isinstance(value, (int, np.integer)) or not 0 <= int(value) <= 1 << 20:
-            raise StageError(f"{self.name}: {what}() must give a whole number of frames in 0..{1 << 20}, got {value!r}")
+    def memory(self, sample_rate: float, options: Mapping[str, Any]) -> int:
+        """Return the float32 values of memory that each channel needs beside its state."""
+        return self._frames("memory", self._memory(sample_rate, **options), MAX_MEMORY)
+
+    def _frames(self, what: str, value: object, most: int = 1 << 20) -> int:
+        if not isinstance(value, (int, np.integer)) or not 0 <= int(value) <= most:
+            raise StageError(f"{self.name}: {what}() must give a whole number in 0..{most}, got {value!r}")
         return int(value)
 
     def prepare(self, state: np.ndarray[Any, Any], sample_rate: float, options: Mapping[str, Any]) -> None:
@@ -231,9 +258,17 @@ def check_sample_rate(sample_rate: float) -> float:
     return float(sample_rate)
 
 
+STAGES = Path(__file__).resolve().parent / "stages"
+
+
 def stage_names() -> list[str]:
     """Return the names of the stages that come with AutoVoice."""
-    return sorted(p.stem for p in (Path(__file__).parent / "stages").glob("*.py") if not p.stem.startswith("_"))
+    return sorted(p.stem for p in STAGES.glob("*.py") if not p.stem.startswith("_"))
+
+
+def stage_file(name: str) -> Path:
+    """Return the file of a stage that comes with AutoVoice, or of a user's, named by its path; it may not exist."""
+    return Path(name).expanduser().resolve() if name.endswith(".py") else STAGES / f"{name}.py"
 
 
 @cache
@@ -243,7 +278,7 @@ def load(name: str) -> Stage:
     Compiles it or takes it from the cache; control thread only. Raises StageError that says what to change.
     """
     if name.endswith(".py"):
-        path = Path(name).expanduser().resolve()
+        path = stage_file(name)
         if not path.is_file():
             raise StageError(f"no stage file at {name}")
         return _build(path.stem, _import_file(path))
@@ -282,6 +317,8 @@ def _build(name: str, module: ModuleType) -> Stage:
     state = np.dtype(getattr(module, "STATE", None) or [("unused", "i8")], align=True)
     # A row of SEGMENT values each, so that one index serves audio and parameters alike.
     parameter_block = np.dtype([(p.name, "f4", (SEGMENT,)) for p in parameters] or [("unused", "f4", (SEGMENT,))], align=True)
+    if hasattr(module, "memory") and ("memory" not in (state.names or ()) or state["memory"] != np.dtype("i8")):
+        raise StageError(f'{where}: a stage with memory() needs the field ("memory", "i8") in STATE, for its address')
     entry = _compile(name, module, process, state, parameter_block)
     return Stage(
         name=name,
@@ -293,7 +330,9 @@ def _build(name: str, module: ModuleType) -> Stage:
         address=int(entry.address),
         _latency=getattr(module, "latency", lambda sample_rate, **options: 0),
         _settle=getattr(module, "settle", lambda sample_rate, **options: 0),
+        _memory=getattr(module, "memory", lambda sample_rate, **options: 0),
         _prepare=getattr(module, "prepare", lambda state, sample_rate, **options: None),
+        spreads=bool(getattr(module, "SPREADS", False)),
         entry=entry,
         module=module,
     )

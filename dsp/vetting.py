@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from autovoice.dsp.toolchain import ENTRY_OPTIONS, compile_lock, numba
+from autovoice.dsp.toolchain import ENTRY_OPTIONS, cache_folder, caching_in, compile_lock, numba
 from numba.core.ccallback import CFunc
 from numba.core.errors import NumbaError
 
@@ -81,6 +82,7 @@ class VettedEntry(CFunc):
     """A C function that is refused, and never cached, when its object code breaks the first law."""
 
     extra_calls: frozenset[str] = frozenset()
+    folder: Path  # of the cache
     _cache: Any
     _sig: Any
     _targetdescr: Any
@@ -90,7 +92,7 @@ class VettedEntry(CFunc):
         """Take the code from the cache, or compile it under the lock; a warm start never waits for another's compiling."""
         cached = self._cache.load_overload(self._sig, self._targetdescr.target_context)
         if cached is None:
-            with compile_lock():
+            with compile_lock(self.folder):
                 super().compile()  # looks into the cache again: another process may have filled it while we waited
             return
         self._cache_hits += 1
@@ -117,7 +119,9 @@ def compile_entry(function: Callable[..., None], signature: Any, *, extra_calls:
     options = {key: value for key, value in ENTRY_OPTIONS.items() if key != "cache"}
     entry = VettedEntry(function, (args, result), locals={}, options=options)
     entry.extra_calls = extra_calls
-    entry.enable_caching()
+    entry.folder = cache_folder(Path(function.__code__.co_filename))
+    with caching_in(entry.folder):
+        entry.enable_caching()
     try:
         entry.compile()
     except KeyError as error:  # Numba's own, for a field that a record does not have

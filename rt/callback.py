@@ -76,7 +76,7 @@ def take_input(engine, telemetry, inputs, at, audio, frames):
     for i in range(frames):
         square[i] = ZERO
         peaks[i] *= PEAK_DECAY
-    for c in range(engine.channels):
+    for c in range(engine.in_channels):
         x = row_at(load_i64(inputs + 8 * c) + 4 * at, frames)
         y = row_at(audio + c * ROW_BYTES, frames)
         bad = 0
@@ -90,12 +90,14 @@ def take_input(engine, telemetry, inputs, at, audio, frames):
             square[i] += v * v
             peaks[i] = larger(peaks[i], abs(v))
         telemetry.nonfinite_in += bad
+    for c in range(engine.in_channels, engine.channels):  # a chain that spreads makes stereo of fewer inputs
+        copy_bytes(audio + c * ROW_BYTES, audio + (c % engine.in_channels) * ROW_BYTES, 4 * frames)
 
 
 @helper
 def measure_level(engine, chain):
     """Close a segment: its input's RMS goes to the bus."""
-    mean = fold_sum(engine.square, engine.width) / np.float32(SEGMENT * engine.channels)
+    mean = fold_sum(engine.square, engine.width) / np.float32(SEGMENT * engine.in_channels)
     chain.post.level_dbfs = max(np.float32(0.5) * gain_to_db(mean), SILENT_DBFS) if mean > TINY else SILENT_DBFS
 
 
@@ -268,15 +270,15 @@ def record(engine, telemetry, dry, outputs, at, frames):
     ring = load_acquire(engine.self_address + RECORDER)
     if ring == 0:
         return
-    width = engine.channels + engine.out_channels
+    width = engine.in_channels + engine.out_channels
     rows = carray(as_pointer(engine.record_scratch), (SEGMENT, width), np.float32)
-    for c in range(engine.channels):
+    for c in range(engine.in_channels):
         for i in range(frames):
             rows[i, c] = dry[c, i]
     for o in range(engine.out_channels):
         y = carray(as_pointer(load_i64(outputs + 8 * o) + 4 * at), (frames,), np.float32)
         for i in range(frames):
-            rows[i, engine.channels + o] = y[i]
+            rows[i, engine.in_channels + o] = y[i]
     if ring_push(ring, engine.record_scratch, frames) == 0:
         telemetry.record_dropped += frames
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -43,7 +43,20 @@ class Track:
     voicing: np.ndarray[Any, Any]  # 0..1
     vad: np.ndarray[Any, Any]  # 0..1
     level_dbfs: np.ndarray[Any, Any]
+    vad_probability: np.ndarray[Any, Any]  # 0..1
+    noise_dbfs: np.ndarray[Any, Any]  # of the gate's noise floor
+    gating_ratio: np.ndarray[Any, Any]  # share of the time the gate was closed
+    vibrato_hz: np.ndarray[Any, Any]  # rate, 0 = none
+    vibrato_cents: np.ndarray[Any, Any]  # extent: from the middle to the peak
+    vibrato_regularity: np.ndarray[Any, Any]  # 0..1
+    tilt_db: np.ndarray[Any, Any]  # per octave
+    dynamics_db: np.ndarray[Any, Any]
+    hnr_db: np.ndarray[Any, Any]  # harmonics to noise
+    target_hz: np.ndarray[Any, Any]  # of the tuner, 0 = none
+    buffered_s: np.ndarray[Any, Any]  # of the stretcher
     gate_db: np.ndarray[Any, Any]
+    denoise_db: np.ndarray[Any, Any]
+    deesser_db: np.ndarray[Any, Any]
     compressor_db: np.ndarray[Any, Any]
     limiter_db: np.ndarray[Any, Any]
 
@@ -65,11 +78,7 @@ class Chain:
         """Load and check every stage."""
         placed: list[Placed] = []
         for spec in self.specs:
-            entry = _place(spec, {p.key for p in placed})
-            for needed in getattr(entry.stage.module, "REQUIRES", ()):
-                if all(p.stage.name != needed for p in placed):
-                    placed.append(_place(needed, {p.key for p in placed}))
-            placed.append(entry)
+            _append(spec, placed)
         if len(placed) > MAX_STAGES:
             raise StageError(f"a chain holds at most {MAX_STAGES} stages, got {len(placed)}")
         object.__setattr__(self, "placed", tuple(placed))
@@ -104,16 +113,20 @@ class Chain:
         block: int = 64,
         events: Sequence[Event] = (),
         compensate: bool = True,
+        channels: int | None = None,
     ) -> np.ndarray[Any, Any]:
         """Process a recording exactly as it would sound live.
 
-        `dry` is float of shape (frames,) or (channels, frames), 1..8 channels; the result is float32 of the same shape.
+        `dry` is float of shape (frames,) or (channels, frames), 1..8 channels; the result is float32 of the same shape, or
+        (channels, frames) where `channels` asks for another number: 2 lets a chain that spreads make stereo of mono.
         The declared latency is cut off the front unless `compensate` is False. `block` is the driver block that a live run
         would have had; it does not change a bit of the result. Raises StageError for shapes, rates and values out of range.
         """
         from autovoice.rt.processor import render
 
-        return render(self, dry, sample_rate=sample_rate, block=block, events=events, compensate=compensate)[0]
+        return render(self, dry, sample_rate=sample_rate, block=block, events=events, compensate=compensate, channels=channels)[
+            0
+        ]
 
     def analyse(self, dry: np.ndarray[Any, Any], *, sample_rate: float) -> Track:
         """Return what the analysis stages put on the bus while `dry` (as in `render`) passes through the chain."""
@@ -125,8 +138,17 @@ class Chain:
             kept = np.flatnonzero(np.diff(bus["f0_frame"], prepend=bus["f0_frame"][:1] - 1) > 0)
             bus, frame = bus[kept], bus["f0_frame"][kept]
             bus, frame = bus[frame >= 0], frame[frame >= 0]
-        names = ("f0_hz", "voicing", "vad", "level_dbfs", "gate_db", "compressor_db", "limiter_db")
+        names = [f.name for f in fields(Track) if f.name != "time_s"]
         return Track(time_s=frame / sample_rate, **{name: np.array(bus[name]) for name in names})
+
+
+def _append(spec: Spec, placed: list[Placed]) -> None:
+    """Place a stage at the end, after the analysis it needs, and what that needs in its turn."""
+    entry = _place(spec, {p.key for p in placed})
+    for needed in getattr(entry.stage.module, "REQUIRES", ()):
+        if all(p.stage.name != needed for p in placed):
+            _append(needed, placed)
+    placed.append(entry)
 
 
 def _place(spec: Spec, taken: set[str]) -> Placed:

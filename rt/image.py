@@ -47,12 +47,14 @@ class ChainImage:
             cells = len(p.stage.parameters)
             size += aligned(p.stage.state.itemsize * channels) + aligned(p.stage.parameter_block.itemsize)
             size += aligned(CELL.itemsize * max(cells, 1)) + aligned(channels * line * 4)
+            size += aligned(channels * p.stage.memory(sample_rate, p.options) * 4)
         size += aligned(COPY.itemsize * MAX_STAGES * 40)
         self.arena = Arena(size)
         self.record = self.arena.take(CHAIN)
         self.slots = self.arena.take(SLOT, MAX_STAGES)
         self.states: list[np.ndarray[Any, Any]] = []
         self._sizes: list[tuple[int, int]] = []  # bytes of state and delay line
+        self._memories: list[np.ndarray[Any, Any]] = []  # shape (channels, values)
         header = self.record[0]
         header["slots"], header["count"], header["channels"] = address_of(self.slots), len(chain.placed), channels
         header["audio"] = address_of(self.arena.take("f4", channels * SEGMENT))
@@ -78,6 +80,10 @@ class ChainImage:
     def _lay_slot(self, k: int, p: Placed, line: int, upstream: int, sample_rate: float, channels: int) -> None:
         slot = self.slots[k]
         state = self.arena.take(p.stage.state, channels)
+        values = p.stage.memory(sample_rate, p.options)
+        memory = self.arena.take("f4", channels * values).reshape(channels, values)
+        if values:
+            state["memory"] = [address_of(row) for row in memory]
         p.stage.prepare(state.view(np.recarray), sample_rate, p.options)
         parameters = self.arena.take(p.stage.parameter_block)
         cells = self.arena.take(CELL, max(len(p.stage.parameters), 1))
@@ -91,6 +97,7 @@ class ChainImage:
         slot["cells"], slot["cell_count"] = address_of(cells), len(p.stage.parameters)
         lay_cell(slot["wet"], slot["wet_row"], 0.0 if p.bypass else 1.0, max(1, round(BYPASS_MS * 1e-3 * sample_rate)))
         self.states.append(state)
+        self._memories.append(memory)
         self._sizes.append((state.nbytes, channels * line * 4))
 
     def wet_address(self, k: int) -> int:
@@ -103,6 +110,7 @@ class ChainImage:
         A stage stays when its name, code and options do. The audio thread makes the copies when it adopts this chain, at
         one frame; parameters glide from where they are to what this chain wants.
         """
+        self._addresses: list[np.ndarray[Any, Any]] = []
         before = {p.key: (k, p) for k, p in enumerate(old.chain.placed)}
         plan: list[tuple[int, int, int, int]] = []
         for k, p in enumerate(self.chain.placed):
@@ -112,6 +120,7 @@ class ChainImage:
             source, target = old.slots[found[0]], self.slots[k]
             state, line = self._sizes[k]
             plan.append((COPY_BYTES, source["state"], target["state"], state))
+            plan += self._memory_copies(old, found[0], k)
             plan.append((COPY_BYTES, source["delay"], target["delay"], line))
             for c in range(int(target["cell_count"])):
                 plan.append((COPY_CELL, source["cells"] + c * CELL.itemsize, target["cells"] + c * CELL.itemsize, 0))
@@ -123,3 +132,14 @@ class ChainImage:
         self._copies = Arena(copies.nbytes).take(COPY, max(len(plan), 1))
         self._copies[: len(plan)] = copies
         self.record[0]["copies"], self.record[0]["copy_count"] = address_of(self._copies), len(plan)
+
+    def _memory_copies(self, old: ChainImage, j: int, k: int) -> list[tuple[int, int, int, int]]:
+        """Copy a stage's memory from slot j of the old chain, and put right the addresses that came with its state."""
+        memory, state = self._memories[k], self.states[k]
+        if memory.size == 0:
+            return []
+        self._addresses.append(state["memory"].copy())
+        plan = [(COPY_BYTES, address_of(old._memories[j]), address_of(memory), memory.nbytes)]
+        for c in range(len(memory)):
+            plan.append((COPY_BYTES, address_of(self._addresses[-1]) + 8 * c, address_of(state["memory"][c:]), 8))
+        return plan

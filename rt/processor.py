@@ -48,7 +48,8 @@ class Processor:
     """Memory, chain and events of one engine, with the address of what a driver calls.
 
     Methods are for control threads; a lock keeps them apart. `latency` reserves frames of delay for chains to come; it is the
-    first chain's own where it is None.
+    first chain's own where it is None. A chain that makes stereo of mono runs with as many channels as there are outputs; that
+    too is settled by the first chain.
     """
 
     def __init__(
@@ -65,7 +66,8 @@ class Processor:
         self._uids: dict[tuple[str, str], int] = {}
         self.values: dict[str, float] = {}
         line = delay_length(self.latency)
-        channels = self.in_channels
+        spreads = any(p.stage.spreads for p in chain.placed)
+        self.channels = channels = max(self.in_channels, self.out_channels) if spreads else self.in_channels
         size = aligned(ENGINE.itemsize) + aligned(channels * line * 4) + aligned(channels * ROW_BYTES)
         size += aligned(SEGMENT * 2 * MAX_CHANNELS * 4) + aligned(MAX_PENDING * EVENT.itemsize)
         self._arena = Arena(size)
@@ -107,11 +109,11 @@ class Processor:
         e["self_address"], e["telemetry"] = self.address, address_of(self.telemetry.array)
         e["sample_rate"], e["period_ns_per_frame"] = self.sample_rate, 1e9 / self.sample_rate
         e["width"] = SEGMENT
-        e["in_channels"] = e["channels"] = self.in_channels
+        e["in_channels"], e["channels"] = self.in_channels, self.channels
         e["out_channels"], e["latency"] = self.out_channels, self.latency
         e["fade_frames"] = max(1, round(SWAP_FADE_MS * 1e-3 * self.sample_rate))
-        e["dry_line"], e["dry_mask"] = address_of(self._arena.take("f4", self.in_channels * line)), line - 1
-        e["dry"] = address_of(self._arena.take("f4", self.in_channels * SEGMENT))
+        e["dry_line"], e["dry_mask"] = address_of(self._arena.take("f4", self.channels * line)), line - 1
+        e["dry"] = address_of(self._arena.take("f4", self.channels * SEGMENT))
         e["record_scratch"] = address_of(self._arena.take("f4", SEGMENT * 2 * MAX_CHANNELS))
         e["pending"] = address_of(self._arena.take(EVENT, MAX_PENDING))
         e["producers"], e["rings"][0] = 1, self._ring.address
@@ -127,7 +129,7 @@ class Processor:
 
     def _image(self, chain: Chain) -> ChainImage:
         uids = {p.key: self._uid(p.key, p.stage.name) for p in chain.placed}
-        return ChainImage(chain, uids, self.sample_rate, self.in_channels, self.latency)
+        return ChainImage(chain, uids, self.sample_rate, self.channels, self.latency)
 
     def resolve(self, path: str) -> tuple[int, int, Param]:
         """Return (uid, parameter index, table row) of `stage/parameter`; raises StageError that offers the nearest name."""
@@ -244,6 +246,7 @@ def render(
     block: int,
     events: Sequence[Event] = (),
     compensate: bool = True,
+    channels: int | None = None,
     trace: bool = False,
 ) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
     """Process a whole recording; returns (wet, bus at every SEGMENT). See Chain.render for the arguments."""
@@ -252,13 +255,14 @@ def render(
         raise StageError(f"audio must have the shape (frames,) or (channels, frames) with frames > 0, got {sound.shape}")
     if not 1 <= block <= 8192:
         raise StageError(f"block must be in 1..8192 frames, got {block}")
-    channels = check_channels(1 if sound.ndim == 1 else sound.shape[0])
-    processor = Processor(chain, sample_rate=sample_rate, in_channels=channels, out_channels=channels, block=block)
+    given = check_channels(1 if sound.ndim == 1 else sound.shape[0])
+    wanted = given if channels is None else check_channels(channels)
+    processor = Processor(chain, sample_rate=sample_rate, in_channels=given, out_channels=wanted, block=block)
     skip = processor.latency if compensate else 0
     frames = sound.shape[-1] + skip
-    inputs = np.zeros((channels, frames), np.float32)
+    inputs = np.zeros((given, frames), np.float32)
     inputs[:, : sound.shape[-1]] = sound
-    outputs = np.zeros_like(inputs)
+    outputs = np.zeros((wanted, frames), np.float32)
     bus = np.zeros(frames // SEGMENT + 2, BUS)
     if trace:
         processor.engine["trace"] = address_of(bus)
@@ -273,11 +277,12 @@ def render(
             processor.send([(e.path, e.value) for e in ahead if e.frame == group_frame], group_frame)
         waiting = [e for e in waiting if e.frame >= until]
         count = min(frames, until) - at
-        for c in range(channels):
+        for c in range(given):
             pointers[c] = address_of(inputs[c]) + 4 * at
+        for c in range(wanted):
             pointers[MAX_CHANNELS + c] = address_of(outputs[c]) + 4 * at
         RUN_FILE.ctypes(processor.run, processor.address, address_of(pointers), count, block)
         at += count
     processor.close()
     wet = outputs[:, skip:]
-    return (wet[0] if sound.ndim == 1 else wet), bus[: -(-frames // SEGMENT)]
+    return (wet[0] if sound.ndim == 1 and wanted == 1 else wet), bus[: -(-frames // SEGMENT)]

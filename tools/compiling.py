@@ -21,9 +21,12 @@ def compile_apart(backend: str, stages: Iterable[str], *, always: bool = False) 
 
     Says nothing of what goes wrong there: the run itself meets it again, and reports it.
     """
-    from autovoice.dsp.toolchain import is_cold
+    from autovoice.dsp.stage import stage_file
+    from autovoice.dsp.toolchain import ROOT, is_cold
 
-    if always or is_cold():
+    stages = list(stages)
+    files = [ROOT / "rt" / "callback.py", *(stage_file(name) for name in stages)]
+    if always or is_cold(path for path in files if path.is_file()):
         subprocess.run([sys.executable, "-m", "autovoice.tools.warm", backend, *stages], capture_output=True, check=False)
 
 

@@ -50,7 +50,7 @@ $(PYTHON_IN): | system-demo
 
 # The list of modules: an editable install in strict mode links files one by one, so a new file needs a new install.
 $(VENV)/.files: FORCE | $(PYTHON_IN)
-	@find $(FLOORS) \( -name '*.py' -o -name py.typed \) | sort >$@.now
+	@find $(FLOORS) \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' -o -name py.typed \) | sort >$@.now
 	@cmp -s $@.now $@ && rm $@.now || mv $@.now $@
 
 $(VENV)/.demo: EXTRAS := demo

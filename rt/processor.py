@@ -40,6 +40,17 @@ SWAP_FADE_MS = 20.0
 EVENTS_CAPACITY = 8192
 
 
+def check_master(name: str, value: object) -> float:
+    """Return a value for `master/NAME` as a checked float; raises StageError that says the way out."""
+    rows = {p.name: p for p in MASTER[:PRESENCE]}
+    if name not in rows:
+        raise StageError(f"master has no parameter {name!r}{suggest(name, rows)}")
+    try:
+        return rows[name].check(value)
+    except StageError as error:
+        raise StageError(f"master/{error}") from None
+
+
 class SwapRefused(StageError):
     """A chain that does not fit the running engine; the message says the way out."""
 

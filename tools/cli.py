@@ -14,6 +14,7 @@ COMMANDS = {
     "render": "autovoice.tools.render",
     "analyse": "autovoice.tools.analyse",
     "stages": "autovoice.tools.manual",
+    "presets": "autovoice.tools.presets",
     "devices": "autovoice.tools.devices",
     "demo": "autovoice.tools.demo",
 }

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import click
 from autovoice.tools.compiling import Compiling, compile_apart
-from autovoice.tools.options import CommandError, build_chain, chain_options, note, print_json, stage_names
+from autovoice.tools.options import CommandError, build_chain, chain_options, chain_specs, note, print_json, spec_names
 from autovoice.tools.process import started_monotonic_s
 from autovoice.tools.status import StatusLine
 
@@ -68,7 +68,7 @@ class StopSignals:
 @click.option("--server", metavar="NAME", help="JACK server.  [default: JACK's own]")
 @click.option("--connect", multiple=True, metavar="IN=PORT,OUT=PORT", help="Connect to these JACK ports. Repeatable.")
 @click.option("--in-channels", type=int, default=1, show_default=True, help="Channels in, 1 to 8.")
-@click.option("--out-channels", type=int, default=1, show_default=True, help="Channels out, 1 to 8.")
+@click.option("--out-channels", type=int, help="Channels out, 1 to 8.  [default: the preset's, or 1]")
 @click.option("--input", "input_db", default="0", metavar="DB", help="Input trim, -60 to 24 dB.")
 @click.option("--output", "output_db", default="0", metavar="DB", help="Output trim, -60 to 24 dB.")
 @click.option("--latency-reserve", type=int, metavar="FRAMES", help="Delay to reserve for chains to come.")
@@ -92,7 +92,7 @@ def _live(stop: StopSignals, **request: Any) -> int:
     if request["record_dry"] and not request["record"]:
         raise CommandError("--record-dry goes with --record WET.wav")
     with Compiling():
-        compile_apart(request["backend"], [*stage_names(request["chain"]), *request["stages"]])
+        compile_apart(request["backend"], spec_names(chain_specs(request)[0]))
         engine, master = _engine(request)
         engine.start()
     stop.sounding = True
@@ -125,8 +125,10 @@ def _engine(request: dict[str, Any]) -> tuple[Engine, dict[str, float]]:
     from autovoice.rt.chain import check_channels
 
     trims = [f"master/{name}={request[f'{name}_db']}" for name in ("input", "output") if request[f"{name}_db"] != "0"]
-    chain, master = build_chain(request["chain"], request["stages"], [*trims, *request["settings"]])
-    for count in (request["in_channels"], request["out_channels"]):
+    specs, changes, wanted = chain_specs(request)
+    chain, master = build_chain(specs, [*trims, *request["settings"]])
+    out_channels = request["out_channels"] or wanted or 1
+    for count in (request["in_channels"], out_channels):
         check_channels(count)
     if request["rate"] is not None:
         check_sample_rate(request["rate"])
@@ -139,12 +141,12 @@ def _engine(request: dict[str, Any]) -> tuple[Engine, dict[str, float]]:
         reconnect=request["reconnect"],
         name=request["name"],
         in_channels=request["in_channels"],
-        out_channels=request["out_channels"],
+        out_channels=out_channels,
         server=request["server"],
         connect=_connections(request["connect"]),
         device=request["device"],
     )
-    return engine, master
+    return engine, {**changes, **master}
 
 
 def _connections(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 from autovoice.tools.compiling import Compiling
-from autovoice.tools.options import print_json
+from autovoice.tools.options import CommandError, print_json
 
 if TYPE_CHECKING:
     from autovoice.dsp.stage import Param, Stage
 
 SAMPLE_RATE = 48_000  # Hz, at which latencies are told
-TITLE = "# Stages\n\nMade by `autovoice stages --markdown` from the tables that the stages run on.\n"
+TITLE = "# Stages\n\nMade by `autovoice stages --pages docs` from the tables that the stages run on.\n"
 COLUMNS = ("range", "default", "scale", "help")
 
 
 @click.command("stages")
 @click.argument("name", required=False)
 @click.option("--json", "as_json", is_flag=True, help="Print the tables as JSON.")
-@click.option("--markdown", is_flag=True, help="Print the manual as Markdown.")
-def command(name: str | None, as_json: bool, markdown: bool) -> None:
+@click.option("--markdown", is_flag=True, help="Print the page of NAME, or the list of all, as Markdown.")
+@click.option("--figure", type=click.Path(path_type=Path, dir_okay=False), metavar="PNG", help="Draw what NAME does.")
+@click.option("--pages", type=click.Path(path_type=Path, file_okay=False), metavar="DIR", help="Write the whole manual.")
+def command(name: str | None, as_json: bool, markdown: bool, figure: Path | None, pages: Path | None) -> None:
     """Explain the stages, or the one called NAME.
 
     NAME may be the file of a stage of your own, mystage.py.
     """
+    if figure is not None and name is None:
+        raise CommandError("--figure draws one stage: name it, such as autovoice stages shift --figure shift.png")
     with Compiling():
         from autovoice.dsp.stage import load, stage_names
 
         stages = [load(one) for one in ([name] if name else stage_names())]
-    if as_json:
+    if pages is not None:
+        write_pages(stages, pages)
+    elif figure is not None:
+        draw(stages[0], figure)
+    elif as_json:
         print_json([as_data(stage) for stage in stages])
     elif markdown:
-        click.echo("\n".join([TITLE, *(as_markdown(stage) for stage in stages)]))
+        click.echo(as_markdown(stages[0]) if name else as_index(stages), nl=False)
     elif name:
         click.echo(as_text(stages[0]))
     else:
@@ -40,6 +52,37 @@ def command(name: str | None, as_json: bool, markdown: bool) -> None:
         for stage in stages:
             click.echo(f"{stage.name:<{width}}  {first_line(stage)}")
         click.echo("\nautovoice stages NAME explains one.")
+
+
+def write_pages(stages: Sequence[Stage], folder: Path) -> None:
+    """Write the manual: `stages.md` and a page with a figure for each stage under `stages/`."""
+    (folder / "stages").mkdir(parents=True, exist_ok=True)
+    _replace(folder / "stages.md", as_index(stages))
+    for stage in stages:
+        _replace(folder / "stages" / f"{stage.name}.md", as_markdown(stage))
+        draw(stage, folder / "stages" / f"{stage.name}.png")
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".part")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def draw(stage: Stage, path: Path) -> None:
+    """Draw a stage's figure from its own output; raises CommandError where it has none, or no Matplotlib is installed."""
+    module = f"autovoice.tools.figures.{stage.name}"
+    if find_spec(module) is None:
+        raise CommandError(f"{stage.name} has no figure; one is drawn for each stage that comes with AutoVoice")
+    if find_spec("matplotlib") is None:
+        raise CommandError("a figure needs Matplotlib: pip install 'autovoice[demo]'")
+    from autovoice.tools.report import new_figure
+
+    figure = new_figure()
+    importlib.import_module(module).draw(figure)
+    partial = path.with_name(path.name + ".part")
+    figure.savefig(partial, format="png")
+    partial.replace(path)
 
 
 def first_line(stage: Stage) -> str:
@@ -102,10 +145,19 @@ def as_text(stage: Stage) -> str:
     return "\n".join(line.rstrip() for line in lines)
 
 
+def as_index(stages: Sequence[Stage]) -> str:
+    """Return the manual's first page: a line for each stage."""
+    lines = [TITLE, "| stage | what it does | delay |", "|---|---|---|"]
+    lines += [f"| [{stage.name}](stages/{stage.name}.md) | {first_line(stage)} | {_latency_text(stage)} |" for stage in stages]
+    return "\n".join(lines) + "\n"
+
+
 def as_markdown(stage: Stage) -> str:
-    """Return a stage's section of the manual."""
+    """Return a stage's page of the manual."""
     summary, _, more = stage.help.partition("\n")
-    lines = [f"## {stage.name}", "", summary, ""]
+    lines = [f"# {stage.name}", "", summary, ""]
+    if find_spec(f"autovoice.tools.figures.{stage.name}") is not None:
+        lines += [f"![What {stage.name} does to a sound]({stage.name}.png)", ""]
     if more.strip():
         lines += [more.strip(), ""]
     lines += [f"Latency: {_latency_text(stage)}.", ""]

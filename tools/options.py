@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from autovoice.rt import Chain
+    from autovoice.rt.chain import Spec
 
 DEFAULT_CHAIN = "highpass,gate,pitch,shift,compressor,limiter"
 SWITCH = {"on": "1", "off": "0", "true": "1", "false": "0", "yes": "1", "no": "0"}
@@ -26,9 +27,12 @@ class CommandError(click.ClickException):
 
 
 def chain_options(command: Command) -> Command:
-    """Add --chain, --stage and --set to a command."""
+    """Add --chain, --preset, --stage and --set to a command."""
     options = (
-        click.option("--chain", default=DEFAULT_CHAIN, show_default=True, help="Stages in order; a name or a file mystage.py."),
+        click.option("--chain", help=f"Stages in order; a name or a file mystage.py.  [default: {DEFAULT_CHAIN}]"),
+        click.option(
+            "--preset", metavar="NAME", help="A chain with its settings, by name or file.toml; see autovoice presets."
+        ),
         click.option("--stage", "stages", multiple=True, metavar="FILE.py", help="Append a stage of your own. Repeatable."),
         click.option(
             "--set", "settings", multiple=True, metavar="STAGE/PARAM=VALUE", help="Set a parameter or an option. Repeatable."
@@ -56,46 +60,55 @@ def stage_names(chain: str) -> list[str]:
     return [name.strip() for name in chain.split(",") if name.strip()]
 
 
-def build_chain(chain: str, stages: Iterable[str], settings: Iterable[str]) -> tuple[Chain, dict[str, float]]:
-    """Return the chain that the options describe and the engine's own settings (`master/...`), all checked.
+def chain_specs(request: Mapping[str, Any]) -> tuple[list[Spec], dict[str, float], int | None]:
+    """Return what --chain, --preset and --stage ask for, the preset's own `master/...` and its output channels.
+
+    Raises CommandError or StageError.
+    """
+    if request["preset"] is None:
+        return [*stage_names(request["chain"] or DEFAULT_CHAIN), *request["stages"]], {}, None
+    if request["chain"] is not None:
+        raise CommandError("--preset brings its own chain; leave --chain away, or --preset")
+    from autovoice.rt.presets import load_preset
+
+    preset = load_preset(request["preset"])
+    return [*preset.stages, *request["stages"]], dict(preset.master), preset.channels
+
+
+def spec_names(specs: Iterable[Spec]) -> list[str]:
+    """Return the stage names or files of chain specs."""
+    return [one if isinstance(one, str) else str(one.get("stage")) for one in specs]
+
+
+def build_chain(specs: Sequence[Spec], settings: Iterable[str]) -> tuple[Chain, dict[str, float]]:
+    """Return the chain of these specs with --set on top, and the engine's own settings (`master/...`), all checked.
 
     Raises CommandError or StageError.
     """
     from autovoice.rt import Chain
     from autovoice.rt.image import BYPASS
+    from autovoice.rt.processor import check_master
 
-    plain = Chain([*stage_names(chain), *stages])
+    plain = Chain(specs)
     # A second build with the settings: only a chain knows the names in it, such as `gate_2` or a `pitch` that `shift` needs.
-    specs: dict[str, dict[str, object]] = {}
+    whole: dict[str, dict[str, object]] = {}
     for placed in plain.placed:
         module = placed.stage.module
         user = module.__name__.startswith("autovoice_user_stage_")
-        specs[placed.key] = {"stage": str(module.__file__) if user else placed.stage.name, "name": placed.key}
+        name = str(module.__file__) if user else placed.stage.name
+        kept = {**placed.values, **placed.options, "bypass": placed.bypass}
+        whole[placed.key] = {"stage": name, "name": placed.key, **kept}
     master: dict[str, float] = {}
     for key, name, text in split_settings(settings):
         if key == "master":
-            master[f"master/{name}"] = _check_master(name, text)
+            master[f"master/{name}"] = check_master(name, text)
             continue
         placed = plain[key]
         rows = {row.name: row for row in (*placed.stage.parameters, *placed.stage.options, BYPASS)}
         row = rows.get(name)
         value = SWITCH.get(text.lower(), text) if row is not None and row.scale == "switch" else text
-        specs[key][name] = BYPASS.check(value) if name == "bypass" else value
-    return Chain(list(specs.values())), master
-
-
-def _check_master(name: str, text: str) -> float:
-    from autovoice.dsp.stage import StageError, suggest
-    from autovoice.rt.layout import PRESENCE
-    from autovoice.rt.processor import MASTER
-
-    for parameter in MASTER[:PRESENCE]:
-        if parameter.name == name:
-            try:
-                return parameter.check(text)
-            except StageError as error:
-                raise StageError(f"master/{error}") from None
-    raise StageError(f"master has no parameter {name!r}{suggest(name, [p.name for p in MASTER[:PRESENCE]])}")
+        whole[key][name] = BYPASS.check(value) if name == "bypass" else value
+    return Chain(list(whole.values())), master
 
 
 def plain_data(value: Any) -> Any:

@@ -6,10 +6,11 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 from autovoice.tools.compiling import Compiling
-from autovoice.tools.options import build_chain, chain_options, note, on_terminal, print_json
+from autovoice.tools.options import build_chain, chain_options, chain_specs, note, on_terminal, print_json
 
 LONG_S = 30.0  # of sound: what is shorter is done before a bar would be read
 
@@ -19,9 +20,16 @@ LONG_S = 30.0  # of sound: what is shorter is done before a bar would be read
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @chain_options
 @click.option("--block", type=int, default=64, show_default=True, metavar="FRAMES", help="Block of the live run to equal.")
+@click.option("--channels", type=int, metavar="N", help="Channels of OUT, 1 to 8.  [default: the preset's, or IN's]")
 @click.option("--json", "as_json", is_flag=True, help="Print what was done on stdout.")
 def command(
-    source: Path, target: Path, chain: str, stages: tuple[str, ...], settings: tuple[str, ...], block: int, as_json: bool
+    source: Path,
+    target: Path,
+    settings: tuple[str, ...],
+    block: int,
+    channels: int | None,
+    as_json: bool,
+    **request: Any,
 ) -> None:
     """Process the sound file IN and write OUT.
 
@@ -31,8 +39,10 @@ def command(
     with Compiling():
         from autovoice.rt.backends.file import FileRender
 
-        built, master = build_chain(chain, stages, settings)
-        job = FileRender(built, source, target, block=block, changes=master)
+        specs, trims, wanted = chain_specs(request)
+        built, master = build_chain(specs, settings)
+        changes = {**trims, **master}
+        job = FileRender(built, source, target, block=block, changes=changes, channels=channels or wanted)
     began = time.monotonic()
     if on_terminal() and job.frames > LONG_S * job.sample_rate:
         with click.progressbar(length=job.frames, label=source.name, file=sys.stderr) as bar:

@@ -20,6 +20,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import soundfile
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 if TYPE_CHECKING:
@@ -217,3 +218,8 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+def new_figure() -> Figure:
+    """Return an empty figure of the manual's size."""
+    return plt.figure(figsize=(8, 4), dpi=110, layout="constrained")

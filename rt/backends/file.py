@@ -38,9 +38,19 @@ class FileRender:
     """One chain over one sound file. Nothing is written before `run`; any thread, one at a time."""
 
     def __init__(
-        self, chain: Chain, source: Path, target: Path, *, block: int = 64, changes: Mapping[str, float] | None = None
+        self,
+        chain: Chain,
+        source: Path,
+        target: Path,
+        *,
+        block: int = 64,
+        changes: Mapping[str, float] | None = None,
+        channels: int | None = None,
     ) -> None:
-        """Check everything that can be checked; `changes` apply at frame 0. Raises StageError or BackendError."""
+        """Check everything that can be checked; raises StageError or BackendError.
+
+        `changes` apply at frame 0; the target has `channels`, or as many as the source.
+        """
         if not 1 <= block <= 8192:
             raise StageError(f"block must be in 1..8192 frames, got {block}")
         if target.suffix.lower() not in FORMATS:
@@ -48,8 +58,9 @@ class FileRender:
         self._chain, self._source, self._target, self._block = chain, source, target, block
         self._changes = list((changes or {}).items())
         with open_sound(source) as sound:
-            self.frames, self.channels = int(sound.frames), check_channels(sound.channels)
+            self.frames, self.in_channels = int(sound.frames), check_channels(sound.channels)
             self.sample_rate = float(sound.samplerate)
+        self.channels = self.in_channels if channels is None else check_channels(channels)
         self.latency = chain.latency(self.sample_rate)
 
     def run(self, progress: Callable[[int], None] | None = None) -> Rendered:
@@ -76,21 +87,21 @@ class FileRender:
         processor = Processor(
             self._chain,
             sample_rate=self.sample_rate,
-            in_channels=self.channels,
+            in_channels=self.in_channels,
             out_channels=self.channels,
             block=self._block,
         )
         if self._changes:
             processor.send(self._changes, 0)
         piece = self._block * PIECE_BLOCKS
-        inputs = np.zeros((self.channels, piece), np.float32)
-        outputs = np.zeros_like(inputs)
+        inputs = np.zeros((self.in_channels, piece), np.float32)
+        outputs = np.zeros((self.channels, piece), np.float32)
         pointers = np.zeros(2 * MAX_CHANNELS, np.int64)
         skip, left, peak = self.latency, self.frames, 0.0
         while left > 0:
             sound = source.read(piece, dtype="float32", always_2d=True).T
             inputs[:, : sound.shape[1]], inputs[:, sound.shape[1] :] = sound, 0
-            pointers[: self.channels] = [address_of(row) for row in inputs]
+            pointers[: self.in_channels] = [address_of(row) for row in inputs]
             pointers[MAX_CHANNELS : MAX_CHANNELS + self.channels] = [address_of(row) for row in outputs]
             RUN_FILE.ctypes(processor.run, processor.address, address_of(pointers), piece, self._block)
             wet = outputs[:, min(skip, piece) :][:, :left]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -47,10 +49,18 @@ def test_one_stage_is_explained_with_units_and_latency(cli: Any) -> None:
 
 
 def test_the_markdown_manual_is_made_of_whole_tables(cli: Any) -> None:
-    text = cli("stages", "--markdown").out
-    assert [line[3:] for line in text.splitlines() if line.startswith("## ")] == stage_names()
+    index = cli("stages", "--markdown").out
+    assert re.findall(r"^\| \[(\w+)\]", index, re.MULTILINE) == stage_names()
+    text = cli("stages", "limiter", "--markdown").out
     rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(rows) > 4
     assert {row.replace("\\|", "").count("|") for row in rows} == {6}
+
+
+def test_a_figure_is_drawn_of_a_stage_and_refused_without_one(cli: Any, tmp_path: Path, stage_file: Any) -> None:
+    assert cli("stages", "gain", "--figure", tmp_path / "gain.png").code == 0
+    assert (tmp_path / "gain.png").read_bytes().startswith(b"\x89PNG")
+    assert "--figure draws one stage" in cli("stages", "--figure", tmp_path / "all.png").refused()
 
 
 def test_devices_lists_the_servers_ports(cli: Any, jack_server: JackServer) -> None:

@@ -1,0 +1,1 @@
+"""One figure for each stage, drawn from its own output."""

@@ -46,6 +46,16 @@ def record_at(typing, address, dtype):
 
 
 @intrinsic
+def address_of_record(typing, record):
+    """Return the address of a record that lies in memory, such as a stage's state or a field of it."""
+
+    def code(context, builder, signature, args):
+        return builder.ptrtoint(args[0], _I64)
+
+    return types.uintp(record), code
+
+
+@intrinsic
 def load_i64(typing, address):
     """Read the 64-bit integer at an address, plainly."""
 

@@ -12,46 +12,55 @@ from __future__ import annotations
 import numpy as np
 from autovoice.dsp.native import helper
 from autovoice.dsp.pitch_marks import mark_near, period_near
+from autovoice.dsp.scalar import log2
 from autovoice.dsp.stage import SEGMENT
 
 GRAINS = 16  # places for grains; two or three are in use
 STEER_MAX = 0.1  # frames that the read position is corrected by, per frame that is left for it
+SHORTEST_FADE = 0.25  # of a slope: the grains that begin and end a run equal what they fade into
 TAPS = 8  # of the interpolator
 PHASES = 128  # per frame that a grain can be placed at: an error of 1/256 frame is -66 dB at 8 kHz
 PHASE_BITS = 7
 AHEAD = TAPS // 2  # frames after its position that the interpolator needs
+FAST_TAPS = 16  # of those for grains that are read faster than they came, which would fold their top over
+FASTEST = 12  # semitones; one interpolator for each
+FAST_BAND = 0.92  # their cutoff (-6 dB) as a part of the band that is left
 
-POOL = [
-    ("delay", "i8"),  # frames from input to output
-    ("band_delay", "f8"),  # frames by which marks lie later than in the input
-    ("newest", "i8"),  # index of the newest grain
-    ("next_centre", "f8"),  # of the grain to come
-    ("next_slope", "f8"),  # frames from its start to its centre
-    ("first_centre", "f8"),  # of the first grain of the run
-    ("centre", "f8", (GRAINS,)),  # output position of the middle
-    ("source_from", "f8", (GRAINS,)),  # input position shown in the middle, which glides ...
-    ("source_to", "f8", (GRAINS,)),  # ... to here ...
-    ("steer_from", "f8", (GRAINS,)),  # ... from this output position to `centre`
-    ("pulse", "f8", (GRAINS,)),  # output position at which the mark itself sounds
-    ("slope_in", "f8", (GRAINS,)),  # frames
-    ("slope_out", "f8", (GRAINS,)),  # frames
-    ("speed", "f8", (GRAINS,)),  # input frames read per frame: the formant ratio
-    ("live", "i8", (GRAINS,)),
-]
-"""What grains add to a stage's STATE, beside `pitch_marks.COMB`."""
-
-
-def _interpolator() -> np.ndarray:
-    """Windowed-sinc (Kaiser, beta 5) fractional delays, one row per phase; row 0 is exactly the sample itself."""
-    x = np.arange(TAPS) - (AHEAD - 1) - np.arange(PHASES)[:, None] / PHASES
-    window = np.i0(5 * np.sqrt(np.maximum(0, 1 - (x / AHEAD) ** 2))) / np.i0(5)
-    table = np.sinc(x) * window
-    table /= table.sum(axis=1, keepdims=True)
-    table[0] = np.arange(TAPS) == AHEAD - 1
-    return table.astype(np.float32)
+VOICE = np.dtype(
+    [
+        ("delay", "i8"),  # frames from input to output
+        ("newest", "i8"),  # index of the newest grain
+        ("next_centre", "f8"),  # of the grain to come
+        ("next_slope", "f8"),  # frames from its start to its centre
+        ("first_centre", "f8"),  # of the first grain of the run
+        ("centre", "f8", (GRAINS,)),  # output position of the middle
+        ("source_from", "f8", (GRAINS,)),  # input position shown in the middle, which glides ...
+        ("source_to", "f8", (GRAINS,)),  # ... to here ...
+        ("steer_from", "f8", (GRAINS,)),  # ... from this output position to `centre`
+        ("pulse", "f8", (GRAINS,)),  # output position at which the mark itself sounds
+        ("slope_in", "f8", (GRAINS,)),  # frames
+        ("slope_out", "f8", (GRAINS,)),  # frames
+        ("speed", "f8", (GRAINS,)),  # input frames read per frame: the formant ratio
+        ("faster", "i8", (GRAINS,)),  # semitones, rounded up: which interpolator; 0 = not faster
+        ("live", "i8", (GRAINS,)),
+        ("gain", "f4", (GRAINS,)),  # 1 at launch
+    ],
+    align=True,
+)
+"""One voice made of grains: a field of STATE, `("voice", psola.VOICE)`, or several, `("voices", psola.VOICE, (4,))`."""
 
 
-FRACTIONS = _interpolator()
+def _interpolator(taps: int, cutoff: float, beta: float) -> np.ndarray:
+    """Windowed-sinc (Kaiser) fractional delays up to `cutoff` of the band, one row per phase, shape (PHASES, taps)."""
+    x = np.arange(taps) - (taps // 2 - 1) - np.arange(PHASES)[:, None] / PHASES
+    window = np.i0(beta * np.sqrt(np.maximum(0, 1 - (2 * x / taps) ** 2))) / np.i0(beta)
+    table = np.sinc(cutoff * x) * window
+    return (table / table.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+FRACTIONS = _interpolator(TAPS, 1.0, 5.0)
+FRACTIONS[0] = np.arange(TAPS) == AHEAD - 1  # phase 0 is exactly the sample itself
+FAST_FRACTIONS = np.stack([_interpolator(FAST_TAPS, FAST_BAND * 2 ** (-k / 12), 4.0) for k in range(1, FASTEST + 1)])
 RAMP = np.arange(SEGMENT, dtype=np.float32)
 
 
@@ -63,138 +72,150 @@ def rise(v):
 
 
 @helper
-def begin_run(t, here, slope):
+def begin_run(v, m, here, slope):
     """Plan a first grain that stands where it comes from, so that it fades in over the same sound."""
-    t.next_centre = matching_mark(t, here, slope)
-    t.next_slope = min(slope, t.next_centre - here)
-    t.first_centre = t.next_centre
+    v.next_centre = matching_mark(v, m, here, slope)
+    v.next_slope = min(slope, v.next_centre - here)
+    v.first_centre = v.next_centre
     for g in range(GRAINS):
-        t.live[g] = 0
+        v.live[g] = 0
 
 
 @helper
-def matching_mark(t, here, slope):
-    """Return the first mark that a grain launched at output position `here` can stand on with half a slope before it."""
-    return mark_near(t, here + 0.5 * (slope + t.period) + t.band_delay) - t.band_delay
+def matching_mark(v, m, here, slope):
+    """Return the first mark that a grain launched at output position `here` can stand on, SHORTEST_FADE slopes later."""
+    return mark_near(m, here + SHORTEST_FADE * slope + 0.5 * m.period)
 
 
 @helper
-def launch_frame(t):
+def launch_frame(v):
     """Return the absolute frame at which the next grain begins to sound."""
-    return np.int64(np.ceil(t.next_centre - t.next_slope)) + t.delay
+    return np.int64(np.ceil(v.next_centre - v.next_slope)) + v.delay
 
 
 @helper
-def run_end(t):
+def run_end(v):
     """Return the absolute frame at which the newest grain has faded."""
-    return np.int64(np.ceil(t.centre[t.newest] + t.slope_out[t.newest])) + t.delay
+    return np.int64(np.ceil(v.centre[v.newest] + v.slope_out[v.newest])) + v.delay
 
 
 @helper
-def launch(t, here, ratio, speed, last):
+def launch(v, m, here, ratio, speed, last):
     """Start the next grain at output position `here`, for a pitch ratio and a formant ratio, and plan the one after it.
 
     The `last` of a run stands where it comes from, like the first.
     """
-    centre = matching_mark(t, here, t.next_slope) if last else max(t.next_centre, here + 0.5 * t.next_slope)
-    g = (t.newest + 1) % GRAINS
-    t.newest = g
-    t.live[g] = 1
-    t.centre[g] = centre
-    t.speed[g] = speed
-    t.slope_in[g] = max(min(t.next_slope, centre - here), 1.0)
-    t.slope_out[g] = t.period / max(ratio, speed)
-    source = mark_near(t, centre + t.band_delay) - t.band_delay
+    centre = matching_mark(v, m, here, v.next_slope) if last else max(v.next_centre, here + 0.5 * v.next_slope)
+    g = (v.newest + 1) % GRAINS
+    v.newest = g
+    v.live[g] = 1
+    v.gain[g] = np.float32(1)
+    v.centre[g] = centre
+    v.speed[g] = speed
+    v.faster[g] = (
+        min(np.int64(np.ceil(np.float32(12) * log2(np.float32(speed)) - np.float32(1e-3))), FASTEST) if speed > 1.0 else 0
+    )
+    v.slope_in[g] = max(min(v.next_slope, centre - here), 1.0)
+    v.slope_out[g] = m.period / max(ratio, speed)
+    source = mark_near(m, centre)
     # Where a formant shift or a low voice would need input that is yet to come, an earlier period is taken.
-    source -= max(0.0, np.ceil((source - newest_source(t, g)) / t.period)) * t.period
-    t.source_from[g] = source
-    t.source_to[g] = source
-    t.steer_from[g] = centre - 1.0
-    t.pulse[g] = centre
-    t.next_slope = t.slope_out[g]
-    plan(t, ratio)
+    source -= max(0.0, np.ceil((source - newest_source(v, g)) / m.period)) * m.period
+    v.source_from[g] = source
+    v.source_to[g] = source
+    v.steer_from[g] = centre - 1.0
+    v.pulse[g] = centre
+    v.next_slope = v.slope_out[g]
+    plan(v, m, ratio)
 
 
 @helper
-def following_pulse(t, pulse, ratio):
+def following_pulse(v, m, pulse, ratio):
     """Return the output position of the pulse after the one at `pulse`: a period of the middle between them, shifted."""
-    return pulse + period_near(t, pulse + t.band_delay + 0.5 * t.period) / ratio
+    return pulse + period_near(m, pulse + 0.5 * m.period) / ratio
 
 
 @helper
-def plan(t, ratio):
+def coming_period(v, m):
+    """Return the input period that the distance to the grain to come is made from."""
+    return period_near(m, v.pulse[v.newest] + 0.5 * m.period)
+
+
+@helper
+def plan(v, m, ratio):
     """Put the next grain one output period after the newest, as the comb knows the period now."""
-    t.next_centre = following_pulse(t, t.pulse[t.newest], ratio)
+    v.next_centre = following_pulse(v, m, v.pulse[v.newest], ratio)
 
 
 @helper
-def steer(t, here, ratio):
+def steer(v, m, here, ratio):
     """Correct where the newest grain reads, now that its mark and its period are measured, and plan the next one anew."""
-    if t.next_centre <= t.first_centre:
+    if v.next_centre <= v.first_centre:
         return  # the run's first grain is yet to start
-    g = t.newest
-    left = t.centre[g] - here
-    source = source_at(t, g, here)
-    mark = mark_near(t, source + t.band_delay) - t.band_delay
-    if t.centre[g] > t.first_centre and left > 0.0:
-        wanted = following_pulse(t, t.pulse[(g + GRAINS - 1) % GRAINS], ratio)
-        change = mark - source + (t.centre[g] - wanted) * t.speed[g]
+    g = v.newest
+    left = v.centre[g] - here
+    source = source_at(v, g, here)
+    mark = mark_near(m, source)
+    if v.centre[g] > v.first_centre and left > 0.0:
+        wanted = following_pulse(v, m, v.pulse[(g + GRAINS - 1) % GRAINS], ratio)
+        change = mark - source + (v.centre[g] - wanted) * v.speed[g]
         change = min(max(change, -STEER_MAX * left), STEER_MAX * left)
-        t.source_from[g] = source
-        t.source_to[g] = min(source + change, max(source, newest_source(t, g)))
-        t.steer_from[g] = here
-    t.pulse[g] = t.centre[g] + (mark - t.source_to[g]) / t.speed[g]
-    plan(t, ratio)
+        v.source_from[g] = source
+        v.source_to[g] = min(source + change, max(source, newest_source(v, g)))
+        v.steer_from[g] = here
+    v.pulse[g] = v.centre[g] + (mark - v.source_to[g]) / v.speed[g]
+    plan(v, m, ratio)
 
 
 @helper
-def source_at(t, g, here):
+def source_at(v, g, here):
     """Return the input position that grain g has in its middle when the output is at `here`."""
-    share = (here - t.steer_from[g]) / (t.centre[g] - t.steer_from[g])
-    return t.source_from[g] + (t.source_to[g] - t.source_from[g]) * min(max(share, 0.0), 1.0)
+    share = (here - v.steer_from[g]) / (v.centre[g] - v.steer_from[g])
+    return v.source_from[g] + (v.source_to[g] - v.source_from[g]) * min(max(share, 0.0), 1.0)
 
 
 @helper
-def newest_source(t, g):
+def newest_source(v, g):
     """Return the newest input position that grain g may have in its middle without reading what is yet to come."""
-    longest = max(t.slope_out[g], t.slope_in[g])
-    return t.centre[g] + np.float64(t.delay - AHEAD - 1) - longest * abs(t.speed[g] - 1.0)
+    longest = max(v.slope_out[g], v.slope_in[g])
+    ahead = FAST_TAPS // 2 if v.faster[g] > 0 else AHEAD
+    return v.centre[g] + np.float64(v.delay - ahead - 1) - longest * abs(v.speed[g] - 1.0)
 
 
 @helper
-def draw_grains(t, wet, ring, mask, begin, end, origin):
+def draw(v, wet, ring, mask, begin, end, origin):
     """Add what the grains sound at output positions begin..end to `wet`, whose element 0 is position `origin`."""
     for g in range(GRAINS):
-        if not t.live[g]:
+        if not v.live[g]:
             continue
-        first = max(begin, np.int64(np.ceil(t.centre[g] - t.slope_in[g])))
-        last = min(end, np.int64(np.floor(t.centre[g] + t.slope_out[g])) + 1)
-        middle = max(first, np.int64(np.ceil(t.centre[g])))
+        first = max(begin, np.int64(np.ceil(v.centre[g] - v.slope_in[g])))
+        last = min(end, np.int64(np.floor(v.centre[g] + v.slope_out[g])) + 1)
+        middle = max(first, np.int64(np.ceil(v.centre[g])))
         if first < min(middle, last):
-            draw_slope(t, g, wet, ring, mask, first, min(middle, last), origin, t.slope_in[g])
+            draw_slope(v, g, wet, ring, mask, first, min(middle, last), origin, v.slope_in[g])
         if middle < last:
-            draw_slope(t, g, wet, ring, mask, middle, last, origin, t.slope_out[g])
+            draw_slope(v, g, wet, ring, mask, middle, last, origin, v.slope_out[g])
 
 
 @helper
-def retire_grains(t, end):
+def retire(v, end):
     """Free the places of the grains that have faded before output position `end`."""
     for g in range(GRAINS):
-        if np.float64(end) > t.centre[g] + t.slope_out[g]:
-            t.live[g] = 0
+        if np.float64(end) > v.centre[g] + v.slope_out[g]:
+            v.live[g] = 0
 
 
 @helper
-def draw_slope(t, g, wet, ring, mask, first, last, origin, slope):
+def draw_slope(v, g, wet, ring, mask, first, last, origin, slope):
     """Add output positions first..last of grain g, all on one side of its middle, to `wet`."""
     into = wet[first - origin : last - origin]
     frames = last - first
-    centre, speed, source = t.centre[g], t.speed[g], t.source_to[g]
-    turn = (t.source_from[g] - source) / (centre - t.steer_from[g])  # frames of correction still due, per frame to the middle
+    centre, speed, source = v.centre[g], v.speed[g], v.source_to[g]
+    turn = (v.source_from[g] - source) / (centre - v.steer_from[g])  # frames of correction still due, per frame to the middle
     whole = np.int64(np.floor(centre))
     part = np.float32(centre - np.float64(whole))
     start = np.float32(first - whole)  # whole numbers stay exact, so the window is the same however the input is cut
     inverse = np.float32(1.0 / slope)
+    gain = v.gain[g]
     if speed == 1.0 and (turn == 0.0 or first > whole):
         at = np.int64(np.floor((source - centre) * PHASES + 0.5))
         taps = FRACTIONS[at & (PHASES - 1)]
@@ -205,15 +226,21 @@ def draw_slope(t, g, wet, ring, mask, first, last, origin, slope):
             value = (t0 * x[i] + t1 * x[i + 1] + t2 * x[i + 2] + t3 * x[i + 3]) + (
                 t4 * x[i + 4] + t5 * x[i + 5] + t6 * x[i + 6] + t7 * x[i + 7]
             )
-            into[i] += rise(np.float32(1) - abs(start + RAMP[i] - part) * inverse) * value
+            into[i] += gain * rise(np.float32(1) - abs(start + RAMP[i] - part) * inverse) * value
         return
+    kind = v.faster[g]
     for i in range(frames):
         to_middle = np.float64(first + i) - centre
         at = np.int64(np.floor((source + to_middle * speed - min(to_middle, 0.0) * turn) * PHASES + 0.5))
-        taps = FRACTIONS[at & (PHASES - 1)]
-        base = ((at >> PHASE_BITS) - (AHEAD - 1)) & mask
-        x = ring[base : base + TAPS]
         value = np.float32(0)
-        for k in range(TAPS):
-            value += taps[k] * x[k]
-        into[i] += rise(np.float32(1) - abs(start + RAMP[i] - part) * inverse) * value
+        if kind == 0:
+            taps = FRACTIONS[at & (PHASES - 1)]
+            x = ring[((at >> PHASE_BITS) - (AHEAD - 1)) & mask :]
+            for k in range(TAPS):
+                value += taps[k] * x[k]
+        else:
+            taps = FAST_FRACTIONS[kind - 1, at & (PHASES - 1)]
+            x = ring[((at >> PHASE_BITS) - (FAST_TAPS // 2 - 1)) & mask :]
+            for k in range(FAST_TAPS):
+                value += taps[k] * x[k]
+        into[i] += gain * rise(np.float32(1) - abs(start + RAMP[i] - part) * inverse) * value

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from autovoice.dsp.stage import load, stage_names
 from autovoice.rt import Chain, Event
+from autovoice.rt.presets import load_preset, preset_names
 from autovoice.tools.manual import as_index, as_markdown, draw
+from autovoice.tools.presets import as_markdown as presets_page
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -78,6 +80,11 @@ def test_the_manual_of_stages_is_what_the_tables_say() -> None:
     assert written == set(pages) - {"stages.md"}
     stale = [page for page, text in pages.items() if (ROOT / "docs" / page).read_text(encoding="utf-8") != text]
     assert not stale, "autovoice stages --pages docs brings them up to date"
+
+
+def test_the_page_of_presets_is_what_their_files_say() -> None:
+    page = presets_page([load_preset(name) for name in preset_names()])
+    assert (ROOT / "docs" / "presets.md").read_text(encoding="utf-8") == page, "autovoice presets --pages docs renews it"
 
 
 @pytest.mark.parametrize("name", stage_names())

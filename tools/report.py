@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from matplotlib.ticker import FuncFormatter
 
 if TYPE_CHECKING:
     from autovoice.rt import Track
+    from autovoice.rt.presets import Preset
 
 Array = np.ndarray[Any, Any]
 
@@ -198,19 +200,6 @@ def draw_demo(folder: Path, figures: dict[str, Any]) -> None:
     plt.close(figure)
 
 
-def draw_analysis(target: Path, sound: Array, track: Track, sample_rate: float, *, title: str) -> None:
-    """Draw one recording's spectrogram with its pitch, and its level below; `sound` is of shape (frames,)."""
-    figure, (above, below) = plt.subplots(
-        2, 1, figsize=(14, 7), layout="constrained", sharex=True, gridspec_kw={"height_ratios": (3, 1)}
-    )
-    draw_spectrogram(above, sound, sample_rate, track, title)
-    below.plot(track.time_s, track.level_dbfs, color=DRY, linewidth=1.0)
-    below.set(ylim=(-90, 0), ylabel="level, dBFS RMS", xlabel="s")
-    below.grid(alpha=0.25)
-    figure.savefig(target, dpi=110)
-    plt.close(figure)
-
-
 def main() -> None:
     """Draw the demo's report."""
     draw_demo(Path(sys.argv[1]), json.load(sys.stdin))
@@ -223,3 +212,33 @@ if __name__ == "__main__":
 def new_figure() -> Figure:
     """Return an empty figure of the manual's size."""
     return plt.figure(figsize=(8, 4), dpi=110, layout="constrained")
+
+
+def draw_presets(presets: Sequence[Preset], path: Path) -> None:
+    """Draw the spectrogram of one sentence, and of what each preset makes of it."""
+    from autovoice.tools.speech import default_paths, load
+
+    rate = 48_000
+    speech = load(default_paths()[:1], rate, 3.0)
+    sounds = [("the voice", speech)]
+    for preset in presets:
+        wet = preset.chain().render(speech, sample_rate=rate, channels=preset.channels)
+        sounds.append((preset.name, np.atleast_2d(wet).mean(0)))
+    columns = 5
+    rows = -(-len(sounds) // columns)
+    figure, panels = plt.subplots(
+        rows, columns, figsize=(13, 2.6 * rows), dpi=100, layout="constrained", sharex=True, sharey=True
+    )
+    for axes, (title, sound) in zip(panels.flat, sounds, strict=False):
+        axes.specgram(sound, NFFT=1024, Fs=rate, noverlap=768, vmin=-130, vmax=-40, cmap="magma")
+        axes.set(title=title, ylim=(0, 8000))
+    for axes in panels.flat[len(sounds) :]:
+        axes.set_axis_off()
+    for axes in panels[:, 0]:
+        axes.set_ylabel("frequency (Hz)")
+    for axes in panels[-1]:
+        axes.set_xlabel("time (s)")
+    partial = path.with_name(path.name + ".part")
+    figure.savefig(partial, format="png")
+    plt.close(figure)
+    partial.replace(path)

@@ -30,6 +30,7 @@ VOICE = np.dtype(
     [
         ("delay", "i8"),  # frames from input to output
         ("newest", "i8"),  # index of the newest grain
+        ("spacing", "f8"),  # frames from pulse to pulse that the output shall have, 0 = as the input and the ratio say
         ("next_centre", "f8"),  # of the grain to come
         ("next_slope", "f8"),  # frames from its start to its centre
         ("first_centre", "f8"),  # of the first grain of the run
@@ -131,6 +132,8 @@ def launch(v, m, here, ratio, speed, last):
 @helper
 def following_pulse(v, m, pulse, ratio):
     """Return the output position of the pulse after the one at `pulse`: a period of the middle between them, shifted."""
+    if v.spacing > 0.0:
+        return pulse + v.spacing
     return pulse + period_near(m, pulse + 0.5 * m.period) / ratio
 
 

@@ -23,6 +23,7 @@ RING_S = 0.068  # 3.4 of the longest periods
 ENTER_CORRELATION = np.float32(0.5)  # between two periods, for a run of grains to begin
 LEAVE_CORRELATION = np.float32(0.3)  # below it for DOUBTS marks in a row, a run ends: what the pitch tracker heard is hiss
 DOUBTS = 3
+RATIO_MAX = 16.0  # of pitches: a target may be far from the voice
 STILL = 2  # segments without a change after which the sound passes untouched
 LEVEL_S = 0.08  # time constant of the powers by which the grains' gain is set
 GAIN_MIN, GAIN_MAX = np.float32(0.4), np.float32(1.6)
@@ -98,6 +99,7 @@ def run(s, x, block):
         until = min(end, min(due, next_event(t)))
         i = n - block.frame
         here = np.float64(n - v.delay)
+        v.spacing = wanted_period(t, i, block)
         if until > n:
             render(s, n, until, block)
             n = until
@@ -166,11 +168,19 @@ def follow_output(t, frame):
 
 
 @helper
+def wanted_period(t, i, block):
+    """Return the output period in frames that a target asks for, 0 where there is none."""
+    if t.target_hz[i] == ZERO:
+        return 0.0
+    period = block.sample_rate / (np.float64(t.target_hz[i]) * np.float64(exp2(t.semitones[i] * OCTAVES_PER_SEMITONE)))
+    return min(max(period, t.marks.period / MOST_RATIO), t.marks.period / LEAST_RATIO)
+
+
+@helper
 def pitch_ratio(t, i, block):
     """Return output pitch over input pitch for the grain to come."""
-    ratio = np.float64(exp2(t.semitones[i] * OCTAVES_PER_SEMITONE))
-    if t.target_hz[i] > ZERO:
-        ratio *= np.float64(t.target_hz[i]) * coming_period(t, block) / block.sample_rate
+    period = wanted_period(t, i, block)
+    ratio = coming_period(t, block) / period if period > 0.0 else np.float64(exp2(t.semitones[i] * OCTAVES_PER_SEMITONE))
     return min(max(ratio, LEAST_RATIO), MOST_RATIO)
 
 

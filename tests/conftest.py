@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import textwrap
 import wave
 from collections.abc import Callable, Iterator
@@ -9,10 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from autovoice.dsp.stage import STAGES, stage_names
+from autovoice.dsp.toolchain import is_cold
 from scipy.signal import resample_poly
 from support import SAMPLE_RATE, Audio, JackServer, need_jack
 
 SPEECH = Path("/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb-0930.wav")
+
+
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Compile cold stages in a second process, from the last to the first, while the tests begin with the first."""
+    if is_cold(STAGES / f"{name}.py" for name in stage_names()):
+        command = [sys.executable, "-m", "autovoice.tools.warm", "null", *reversed(stage_names())]
+        subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
 
 @pytest.fixture(scope="session")

@@ -63,6 +63,7 @@ DRIFT_S = 0.25  # time constant of a voice's drift
 DRIFT_CENTS = 9.0  # RMS at full humanise
 LATE_S = 0.014  # by which a voice comes in late at most, at full humanise
 GAIN_MIN, GAIN_MAX = 0.7, 1.6  # against the power that denser or sparser grains carry
+BY_DEGREE, BY_NOTES = np.float32(STEPS.index("degree")), np.float32(STEPS.index("notes"))
 IDLE, SOUNDING, LEAVING = 0, 1, 2
 ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
 SILENT_DB = np.float32(OFF_DB)
@@ -223,14 +224,16 @@ def voice_on(t, k, by, level, degree, interval, note, marked, lead, key, mask, p
     v = voice.grains
     voice.drift += t.drift_step * (2.0 * random(t) - 1.0 - voice.drift)
     semitones = np.float64(interval)
-    if by == np.float32(0):
+    if by == BY_DEGREE:
         semitones = tuning.steps_from(t.tuner.note, np.int64(degree), key, mask) - t.tuner.note
-    elif by == np.float32(2):
+    elif by == BY_NOTES:
         semitones = np.float64(note) - lead
     octaves = min(max(semitones, -24.0), 24.0) / 12.0 + np.float64(p.humanise[0]) * t.drift_scale * voice.drift
     voice.ratio = np.float64(exp2(np.float32(octaves)))
+    # A played note is sung exactly, whatever the lead does.
+    v.spacing = block.sample_rate / tuning.hz_of(lead + 12.0 * octaves, np.float64(p.reference[0])) if by == BY_NOTES else 0.0
     voice.gain = np.float32(min(max(1.0 / np.sqrt(voice.ratio), GAIN_MIN), GAIN_MAX))
-    wanted = marked and level > SILENT_DB and (by != np.float32(2) or note > ZERO)
+    wanted = marked and level > SILENT_DB and (by != BY_NOTES or note > ZERO)
     wanted = wanted and (m.correlation > ENTER_CORRELATION if voice.mode == IDLE else t.doubts < DOUBTS)
     if voice.mode == SOUNDING and not wanted:
         voice.mode = LEAVING

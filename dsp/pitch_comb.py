@@ -32,6 +32,8 @@ CENTRE_PULL_MAX = 0.01  # ... but no more than this part of a period, 17 cents
 COMB = [
     ("mark", "f8"),  # newest measured mark
     ("period", "f8"),  # frames
+    ("shortest", "f8"),  # that it may become: at a lag near 0 anything correlates with itself
+    ("longest", "f8"),
     ("drift", "f8"),  # frames by which the period grows each period
     ("correlation", "f4"),  # of the newest two periods
     ("reference", "f4", (MAX_POINTS,)),
@@ -105,7 +107,7 @@ def advance_comb(t, band, mask, free):
     expected = t.period + t.drift
     measured = measured_period(t, band, mask, expected)
     t.mark += measured
-    t.period = expected + PERIOD_SHARE * (measured - expected)
+    t.period = min(max(expected + PERIOD_SHARE * (measured - expected), t.shortest), t.longest)
     t.drift += DRIFT_SHARE * (measured - expected)
     t.drift = min(max(t.drift, -DRIFT_MAX * t.period), DRIFT_MAX * t.period)
 

@@ -150,18 +150,20 @@ def mark_near(view, frame):
 
 @helper
 def period_near(view, frame):
-    """Return the period at `frame`: between past marks, or predicted."""
+    """Return the period at `frame`: between the distances of past marks, each true at its middle, or predicted."""
     if frame >= view.mark:
         return view.period + view.drift * min(np.float64(AHEAD_PERIODS), (frame - view.mark) / view.period)
-    mark = view.mark
-    k = view.newest
+    after, k = view.mark, view.newest
+    next_period = view.period + 0.5 * view.drift
+    next_middle = after + 0.5 * next_period
     for _ in range(HISTORY - 1):
         k = (k + HISTORY - 1) % HISTORY
-        before = view.marks[k]
-        if frame >= before:
-            break
-        mark = before
-    return mark - before
+        period = after - view.marks[k]
+        middle = after - 0.5 * period
+        if frame >= middle:
+            return period + (next_period - period) * (frame - middle) / (next_middle - middle)
+        after, next_period, next_middle = view.marks[k], period, middle
+    return next_period
 
 
 @helper

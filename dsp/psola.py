@@ -18,6 +18,7 @@ from autovoice.dsp.stage import SEGMENT
 GRAINS = 16  # places for grains; two or three are in use
 STEER_MAX = 0.1  # frames that the read position is corrected by, per frame that is left for it
 SHORTEST_FADE = 0.25  # of a slope: the grains that begin and end a run equal what they fade into
+SHORTEST_PERIOD = 2.0  # frames from pulse to pulse at the output, whatever marks and ratio say
 TAPS = 8  # of the interpolator
 PHASES = 128  # per frame that a grain can be placed at: an error of 1/256 frame is -66 dB at 8 kHz
 PHASE_BITS = 7
@@ -30,19 +31,31 @@ VOICE = np.dtype(
     [
         ("delay", "i8"),  # frames from input to output
         ("newest", "i8"),  # index of the newest grain
-        ("spacing", "f8"),  # frames from pulse to pulse that the output shall have, 0 = as the input and the ratio say
+        (
+            "spacing",
+            "f8",
+        ),  # frames from pulse to pulse that the output shall have, 0 = as the input and the ratio say
         ("next_centre", "f8"),  # of the grain to come
         ("next_slope", "f8"),  # frames from its start to its centre
+        ("half_way", "f8"),  # from one output pulse to the next, in input periods
         ("first_centre", "f8"),  # of the first grain of the run
         ("centre", "f8", (GRAINS,)),  # output position of the middle
-        ("source_from", "f8", (GRAINS,)),  # input position shown in the middle, which glides ...
+        (
+            "source_from",
+            "f8",
+            (GRAINS,),
+        ),  # input position shown in the middle, which glides ...
         ("source_to", "f8", (GRAINS,)),  # ... to here ...
         ("steer_from", "f8", (GRAINS,)),  # ... from this output position to `centre`
         ("pulse", "f8", (GRAINS,)),  # output position at which the mark itself sounds
         ("slope_in", "f8", (GRAINS,)),  # frames
         ("slope_out", "f8", (GRAINS,)),  # frames
         ("speed", "f8", (GRAINS,)),  # input frames read per frame: the formant ratio
-        ("faster", "i8", (GRAINS,)),  # semitones, rounded up: which interpolator; 0 = not faster
+        (
+            "faster",
+            "i8",
+            (GRAINS,),
+        ),  # semitones, rounded up: which interpolator; 0 = not faster
         ("live", "i8", (GRAINS,)),
         ("gain", "f4", (GRAINS,)),  # 1 at launch
     ],
@@ -114,7 +127,12 @@ def launch(v, m, here, ratio, speed, last):
     v.centre[g] = centre
     v.speed[g] = speed
     v.faster[g] = (
-        min(np.int64(np.ceil(np.float32(12) * log2(np.float32(speed)) - np.float32(1e-3))), FASTEST) if speed > 1.0 else 0
+        min(
+            np.int64(np.ceil(np.float32(12) * log2(np.float32(speed)) - np.float32(1e-3))),
+            FASTEST,
+        )
+        if speed > 1.0
+        else 0
     )
     v.slope_in[g] = max(min(v.next_slope, centre - here), 1.0)
     v.slope_out[g] = m.period / max(ratio, speed)
@@ -125,28 +143,27 @@ def launch(v, m, here, ratio, speed, last):
     v.source_to[g] = source
     v.steer_from[g] = centre - 1.0
     v.pulse[g] = centre
+    v.half_way = 0.5 / ratio
     v.next_slope = v.slope_out[g]
     plan(v, m, ratio)
 
 
 @helper
-def following_pulse(v, m, pulse, ratio):
-    """Return the output position of the pulse after the one at `pulse`: a period of the middle between them, shifted."""
-    if v.spacing > 0.0:
-        return pulse + v.spacing
-    return pulse + period_near(m, pulse + 0.5 * m.period) / ratio
+def coming_period(v, m):
+    """Return the input period that the distance to the grain to come is made from: the one at the middle between the two."""
+    return period_near(m, v.pulse[v.newest] + v.half_way * m.period)
 
 
 @helper
-def coming_period(v, m):
-    """Return the input period that the distance to the grain to come is made from."""
-    return period_near(m, v.pulse[v.newest] + 0.5 * m.period)
+def following_pulse(v, m, g, ratio):
+    """Return the output position of the pulse after that of grain g."""
+    return v.pulse[g] + max(period_near(m, v.pulse[g] + v.half_way * m.period) / ratio, SHORTEST_PERIOD)
 
 
 @helper
 def plan(v, m, ratio):
     """Put the next grain one output period after the newest, as the comb knows the period now."""
-    v.next_centre = following_pulse(v, m, v.pulse[v.newest], ratio)
+    v.next_centre = following_pulse(v, m, v.newest, ratio)
 
 
 @helper
@@ -159,7 +176,7 @@ def steer(v, m, here, ratio):
     source = source_at(v, g, here)
     mark = mark_near(m, source)
     if v.centre[g] > v.first_centre and left > 0.0:
-        wanted = following_pulse(v, m, v.pulse[(g + GRAINS - 1) % GRAINS], ratio)
+        wanted = following_pulse(v, m, (g + GRAINS - 1) % GRAINS, ratio)
         change = mark - source + (v.centre[g] - wanted) * v.speed[g]
         change = min(max(change, -STEER_MAX * left), STEER_MAX * left)
         v.source_from[g] = source
@@ -224,7 +241,16 @@ def draw_slope(v, g, wet, ring, mask, first, last, origin, slope):
         taps = FRACTIONS[at & (PHASES - 1)]
         base = (first + (at >> PHASE_BITS) - (AHEAD - 1)) & mask
         x = ring[base : base + frames + TAPS]
-        t0, t1, t2, t3, t4, t5, t6, t7 = taps[0], taps[1], taps[2], taps[3], taps[4], taps[5], taps[6], taps[7]
+        t0, t1, t2, t3, t4, t5, t6, t7 = (
+            taps[0],
+            taps[1],
+            taps[2],
+            taps[3],
+            taps[4],
+            taps[5],
+            taps[6],
+            taps[7],
+        )
         for i in range(frames):
             value = (t0 * x[i] + t1 * x[i + 1] + t2 * x[i + 2] + t3 * x[i + 3]) + (
                 t4 * x[i + 4] + t5 * x[i + 5] + t6 * x[i + 6] + t7 * x[i + 7]

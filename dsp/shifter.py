@@ -135,6 +135,7 @@ def launch(t, n, i, block):
     m, v = t.marks, t.voice
     first = v.next_centre == v.first_centre
     psola.launch(v, m, np.float64(n - v.delay), pitch_ratio(t, i, block), formant_ratio(t, i), t.leave)
+    psola.plan(v, m, pitch_ratio(t, i, block))  # a target's ratio is that of the period now to come
     v.gain[v.newest] = ONE if first or t.leave else t.level
     write_mark(t, v.centre[v.newest], v.next_centre - v.centre[v.newest], n)
     if t.leave:

@@ -21,6 +21,9 @@ LONG_S = 30.0  # of sound: what is shorter is done before a bar would be read
 @chain_options
 @click.option("--block", type=int, default=64, show_default=True, metavar="FRAMES", help="Block of the live run to equal.")
 @click.option("--channels", type=int, metavar="N", help="Channels of OUT, 1 to 8.  [default: the preset's, or IN's]")
+@click.option(
+    "--stretch", type=float, default=1.0, metavar="FACTOR", help="Make IN that many times as long, 0.25 to 4, before the chain."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print what was done on stdout.")
 def command(
     source: Path,
@@ -28,13 +31,14 @@ def command(
     settings: tuple[str, ...],
     block: int,
     channels: int | None,
+    stretch: float,
     as_json: bool,
     **request: Any,
 ) -> None:
     """Process the sound file IN and write OUT.
 
-    OUT has IN's rate and length: the chain's latency is cut off the front. OUT.wav holds 32-bit floats, OUT.flac 24-bit
-    integers.
+    OUT has IN's rate and its length times --stretch: the chain's latency is cut off the front. OUT.wav holds 32-bit floats,
+    OUT.flac 24-bit integers.
     """
     with Compiling():
         from autovoice.rt.backends.file import FileRender
@@ -42,7 +46,7 @@ def command(
         specs, trims, wanted = chain_specs(request)
         built, master = build_chain(specs, settings)
         changes = {**trims, **master}
-        job = FileRender(built, source, target, block=block, changes=changes, channels=channels or wanted)
+        job = FileRender(built, source, target, block=block, changes=changes, channels=channels or wanted, stretch=stretch)
     began = time.monotonic()
     if on_terminal() and job.frames > LONG_S * job.sample_rate:
         with click.progressbar(length=job.frames, label=source.name, file=sys.stderr) as bar:

@@ -3,16 +3,19 @@
 A feed-forward compressor that works on the logarithm of the level throughout (D. Giannoulis, M. Massberg, J. D. Reiss,
 Digital Dynamic Range Compressor Design, J. Audio Eng. Soc. 60(6), 2012): the static curve with a soft knee (eq. 4),
 then the smooth decoupled peak detector (eq. 17) on the gain reduction, which neither lags behind the threshold
-nor jumps between attack and release. The loudest channel drives all of them.
+nor jumps between attack and release. The loudest channel drives all of them. A high-pass in the side-chain keeps
+plosives and the nearness of a microphone from pulling the voice down; the sound itself does not pass it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
-from autovoice.dsp.dynamics import forgetting, linked_peak
-from autovoice.dsp.native import fma, helper
+from autovoice.dsp.dynamics import DETECTOR, detect, forgetting, linked_peak
+from autovoice.dsp.filters import HIGHPASS, highpass
+from autovoice.dsp.native import helper
 from autovoice.dsp.scalar import DB_PER_OCTAVE, OCTAVES_PER_DB, exp2, log2
 from autovoice.dsp.stage import SEGMENT, Param
 
@@ -23,20 +26,17 @@ PARAMETERS = (
     Param("attack", "ms", 0.1, 100.0, 5.0, scale="log", help="time constant of the gain going down"),
     Param("release", "ms", 5.0, 2000.0, 100.0, scale="log", help="time constant of the gain coming back"),
     Param("makeup", "dB", -12.0, 24.0, 0.0, help="gain after compression"),
+    Param("sidechain", "Hz", 0.0, 1000.0, 0.0, help="what lies lower does not count: 12 dB per octave, 0 = all counts"),
 )
-# A row stands before the rows that it is computed from: a vector loop may then write it without fear of its own input.
 STATE = [
-    ("least", "f4", (SEGMENT,)),  # octaves: what `held` is at least, whatever came before these two frames
-    ("share", "f4", (SEGMENT,)),  # octaves: what the two frames add to the fading value of before
-    ("need", "f4", (1 + SEGMENT,)),  # octaves: reduction by the static curve, after the last frame of before
+    ("detector", DETECTOR),
     ("gain", "f4", (SEGMENT,)),  # linear peak, then reduction in octaves, then gain
-    ("held", "f4", (2,)),  # octaves: y1 of eq. 17, the peak with its release, one and two frames ago
-    ("reduction", "f4"),  # octaves: yL of eq. 17, the peak with release and attack
-    ("attack", "f4"),  # coefficients of the two one-poles, 0 = not set yet
-    ("release", "f4"),
+    ("heard", HIGHPASS),  # each channel's side-chain
+    ("row", "f8", (SEGMENT,)),
 ]
 
 _NARROWEST_KNEE = np.float32(1e-3)  # dB: a knee of zero would divide by zero
+_BUTTERWORTH = math.sqrt(2)  # damping 1 / Q
 _ZERO, _HALF, _ONE, _FOUR = np.float32(0), np.float32(0.5), np.float32(1), np.float32(4)
 
 
@@ -46,9 +46,22 @@ def settle(sample_rate: float) -> int:
 
 
 @helper
-def _curve(state: Any, p: Any, frames: Any) -> None:
+def _side_chain_peak(s: Any, p: Any, x: Any, block: Any) -> None:
+    """Write the largest magnitude over all channels behind the high-pass."""
+    peak, angle, frames = s[0].gain, math.pi / block.sample_rate, block.frames
+    for c in range(block.channels):
+        row, sound = s[c].row, x[c]
+        for i in range(frames):
+            row[i] = sound[i]
+        highpass(s[c].heard, row, p.sidechain, _BUTTERWORTH, angle, frames)
+        for i in range(frames):
+            level = abs(np.float32(row[i]))
+            peak[i] = level if c == 0 else max(peak[i], level)
+
+
+@helper
+def _curve(need: Any, peak: Any, p: Any, frames: Any) -> None:
     """Write the reduction that the static curve (eq. 4) asks for."""
-    peak, need = state.gain, state.need
     for i in range(frames):
         half = max(p.knee[i], _NARROWEST_KNEE) * (_HALF * OCTAVES_PER_DB)
         slope = _ONE - _ONE / p.ratio[i]
@@ -57,45 +70,23 @@ def _curve(state: Any, p: Any, frames: Any) -> None:
         need[i + 1] = slope * (bent * bent / (half * _FOUR) + max(over - half, _ZERO))
 
 
-@helper
-def _detect(state: Any, frames: Any) -> None:
-    """Smooth the reduction by eq. 17: y1 = max(x, a y1' + b x), then yL = a yL' + b y1.
-
-    y1 is taken two frames at a time, max(x, a x' + b x, a² y1'' + a b x' + b x): it then waits for half as long.
-    """
-    need, least, share, reduction = state.need, state.least, state.share, state.gain
-    a = state.release
-    b = _ONE - a
-    twice = a * a
-    ab = (_ONE - twice) - b  # so that the shares add up to 1 in spite of rounding: the static curve depends on it
-    for i in range(frames):
-        fresh = b * need[i + 1]
-        least[i] = max(need[i + 1], fma(a, need[i], fresh))
-        share[i] = fma(ab, need[i], fresh)
-    attack = state.attack
-    rise = _ONE - attack
-    newer, older, smooth = state.held[0], state.held[1], state.reduction
-    for i in range(frames):
-        newer, older = max(least[i], fma(twice, older, share[i])), newer
-        smooth = fma(attack, smooth, rise * newer)
-        reduction[i] = smooth
-    need[0] = need[frames]
-    state.held[0], state.held[1], state.reduction = newer, older, smooth
-
-
 def process(s: Any, p: Any, x: Any, block: Any) -> None:
     """Measure, compute the reduction, smooth it, apply it: one pass each, of which only the smoothing is a recursion."""
-    state = s[0]
-    gain, frames = state.gain, block.frames
-    if block.frame % SEGMENT == 0 or state.attack == _ZERO:
-        state.attack = forgetting(p.attack[0], block.sample_rate)
-        state.release = forgetting(p.release[0], block.sample_rate)
-    linked_peak(x, gain, block)
-    _curve(state, p, frames)
-    _detect(state, frames)
+    detector, gain, frames = s[0].detector, s[0].gain, block.frames
+    if block.frame % SEGMENT == 0 or detector.attack == _ZERO:
+        detector.attack = forgetting(p.attack[0], block.sample_rate)
+        detector.release = forgetting(p.release[0], block.sample_rate)
+    if p.sidechain[0] == _ZERO and p.sidechain[frames - 1] == _ZERO and s[0].heard.cutoff == _ZERO:
+        linked_peak(x, gain, block)
+        for c in range(block.channels):
+            s[c].heard.fresh = 1  # so that a cutoff which comes up starts from 0 Hz
+    else:
+        _side_chain_peak(s, p, x, block)
+    _curve(detector.need, gain, p, frames)
+    detect(detector, gain, frames)
     for i in range(frames):
         gain[i] = exp2(p.makeup[i] * OCTAVES_PER_DB - gain[i])
     for c in range(block.channels):
         for i in range(frames):
             x[c, i] *= gain[i]
-    block.post.compressor_db = -state.reduction * DB_PER_OCTAVE
+    block.post.compressor_db = -detector.reduction * DB_PER_OCTAVE

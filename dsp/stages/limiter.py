@@ -1,4 +1,7 @@
-"""Hold every sample at or below a ceiling, without distortion, by looking ahead.
+"""Hold every peak at or below a ceiling, without distortion, by looking ahead.
+
+Peaks are true ones, samples and what lies between them (see dsp.true_peak), so that no converter or resampler clips later; the
+estimate is made only where a sample comes within 7 dB of the ceiling, since no other can lead to a peak above it.
 
 The reduction that a frame needs, in octaves, passes a sliding maximum as long as the look-ahead, a release in a straight
 line and a triangular average of the same length: the gain bends down in an S and has arrived when the peak leaves
@@ -15,20 +18,26 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from autovoice.dsp import true_peak
 from autovoice.dsp.dynamics import linked_peak
-from autovoice.dsp.native import helper
+from autovoice.dsp.native import bits_of_f32, f32_of_bits, helper
 from autovoice.dsp.scalar import DB_PER_OCTAVE, OCTAVES_PER_DB, db_to_gain, exp2, log2
 from autovoice.dsp.stage import SEGMENT, Option, Param
 
 PARAMETERS = (
-    Param("ceiling", "dBFS", -20.0, 0.0, -1.0, help="level that no sample exceeds"),
+    Param("ceiling", "dBFS", -20.0, 0.0, -1.0, help="level that no peak exceeds"),
     Param("release", "ms", 10.0, 1000.0, 100.0, scale="log", help="time in which the gain comes back by 10 dB"),
 )
-OPTIONS = (Option("lookahead", "ms", 0.5, 5.0, 1.5, help="how early the gain starts to move; the stage's latency"),)
+OPTIONS = (
+    Option("lookahead", "ms", 0.5, 5.0, 1.5, help="how early the gain starts to move"),
+    Option(
+        "peak", "", 0, 1, 0, scale="choice", choices=("true", "sample"), help="true: between the samples too, 6 frames later"
+    ),
+)
 
 RING = 2048  # frames: a power of two that holds 5 ms at 192 kHz and a segment
 ROW = RING + SEGMENT  # the first segment stands once more after the last, so that 64 frames from anywhere lie in a row
-LEVELS = 5  # the window grows fourfold with each, up to 961 frames
+LEVELS = 5  # the window grows fourfold with each, up to 967 frames
 LEAP = 8  # frames that the release advances at a time
 
 STATE = [
@@ -41,6 +50,8 @@ STATE = [
     ("history", "i4", (ROW,)),  # `released`, for the comb of the average
     ("comb", "i4", (SEGMENT,)),
     ("gain", "f4", (SEGMENT,)),  # linear peak, then gain
+    true_peak.NEAR,
+    ("true", "i8"),  # whether peaks between the samples count
     ("shifts", "i8", (LEVELS, 3)),  # frames by which each level reaches back
     ("levels", "i8"),
     ("mask", "i8"),  # length of the rings - 1
@@ -60,19 +71,20 @@ _RELEASE = 10 / (20 * np.log10(2.0)) * UNITS * 1000  # units in 10 dB, times ms 
 _NOTHING, _ONE = np.int32(0), np.float32(1)
 
 
-def latency(sample_rate: float, lookahead: float) -> int:
-    """Return the look-ahead in frames."""
-    return round(lookahead * sample_rate / 1000)
+def latency(sample_rate: float, lookahead: float, peak: str) -> int:
+    """Return the frames of the look-ahead and, for true peaks, of the interpolation."""
+    return round(lookahead * sample_rate / 1000) + (true_peak.DELAY if peak == "true" else 0)
 
 
-def settle(sample_rate: float, lookahead: float) -> int:
+def settle(sample_rate: float, lookahead: float, peak: str) -> int:
     """Return the frames of a usual release."""
     return round(0.05 * sample_rate)
 
 
-def prepare(state: Any, sample_rate: float, lookahead: float) -> None:
-    """Lay out windows, rings and averages for the look-ahead."""
-    frames = latency(sample_rate, lookahead)
+def prepare(state: Any, sample_rate: float, lookahead: float, peak: str) -> None:
+    """Lay out windows, rings and averages: the window is as long as the delay, and the average has arrived before."""
+    frames, bend = latency(sample_rate, lookahead, peak), latency(sample_rate, lookahead, "sample")
+    state["true"] = peak == "true"
     width, shifts = 1, []
     while width < frames + 1:  # a peak and the frames before it
         shifts.append([min(k * width, frames + 1 - width) for k in (1, 2, 3)])
@@ -81,8 +93,8 @@ def prepare(state: Any, sample_rate: float, lookahead: float) -> None:
     state["levels"] = len(shifts)
     state["mask"] = (1 << (frames + 2 + SEGMENT - 1).bit_length()) - 1  # the comb reaches back by frames + 2
     state["lookahead"] = frames
-    state["first"] = first = frames // 2 + 1
-    state["second"] = second = frames - frames // 2 + 1
+    state["first"] = first = bend // 2 + 1
+    state["second"] = second = bend - bend // 2 + 1
     state["scale"] = 1 / (UNITS * first * second)
 
 
@@ -96,15 +108,34 @@ def _mirror(ring: Any, at: Any, mask: Any, frames: Any) -> None:
 
 
 @helper
-def _exceeds(state: Any, p: Any, at: Any, frames: Any) -> Any:
-    """Write the linear ceiling; say whether any peak is above it."""
-    peak, ceiling = state.gain, state.ceiling[at:]
-    any_over = np.int32(0)
+def _lay_ceiling(state: Any, p: Any, at: Any, frames: Any) -> Any:
+    """Write the linear ceiling and return its lowest value."""
+    ceiling, lowest = state.ceiling[at:], np.int32(0x7F000000)
     for i in range(frames):
         top = db_to_gain(p.ceiling[i])
         ceiling[i] = top
-        any_over |= np.int32(1) if peak[i] > top else np.int32(0)
-    return any_over != 0
+        lowest = min(lowest, bits_of_f32(top))  # bits of magnitudes are in the order of the magnitudes
+    return f32_of_bits(lowest)
+
+
+@helper
+def _largest(row: Any, first: Any, last: Any) -> Any:
+    """Return the largest magnitude in a part of a row."""
+    largest = np.int32(0)
+    for i in range(first, last):
+        largest = max(largest, bits_of_f32(abs(row[i])))
+    return f32_of_bits(largest)
+
+
+@helper
+def _look_between(s: Any, x: Any, lowest: Any, block: Any) -> None:
+    """Raise the peaks in `gain` to those between the samples, in the channels that come near the ceiling."""
+    for c in range(block.channels):
+        near = s[c].near
+        true_peak.remember(near, x[c], block.frames)
+        if _largest(near, 0, true_peak.HISTORY + block.frames) * true_peak.LARGEST > lowest:
+            true_peak.raise_between(near, s[0].gain, block.frames)
+        true_peak.forget(near, block.frames)
 
 
 @helper
@@ -191,9 +222,11 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
         state.fall = np.int32(_RELEASE / (p.release[0] * block.sample_rate) + 0.5)
     gain = state.gain
     linked_peak(x, gain, block)
-    exceeds = _exceeds(state, p, at, frames)
+    lowest = _lay_ceiling(state, p, at, frames)
     _mirror(state.ceiling, at, mask, frames)
-    if exceeds or state.busy > 0:
+    if state.true:
+        _look_between(s, x, lowest, block)
+    if state.busy > 0 or _largest(gain, 0, frames) > lowest:
         _reduce(state, p, at, mask, frames)
     else:
         for i in range(frames):

@@ -17,12 +17,14 @@ from autovoice.dsp.stage import SEGMENT
 REQUIRES = ("pitch",)
 
 LOWEST_HZ, HIGHEST_HZ = 50.0, 1100.0  # pitches outside get no marks
+MARGIN = 1.2  # factor by which a comb may leave that range
 RING_S = 0.068  # 3.4 of the longest periods
 RING = 16384  # frames, a power of two, enough for that at 192 kHz
 LOWPASS_HZ, HIGHPASS_HZ = 1200.0, 50.0  # of the signal that marks are found in: pulses without hiss and rumble
 JUMP = 0.18  # a comb whose period lay further than this from the bus's, at the time that the bus speaks of ...
 DOUBT_S = 0.006  # ... for so long, starts anew
-HOLD_CORRELATION = np.float32(0.7)  # of two periods, that goes on without a pitch on the bus
+HOLD_CORRELATION = np.float32(0.7)  # of two periods, that goes on without a pitch on the bus ...
+HOLD_S = 0.06  # ... for so long
 LOOK_BACK_S = 0.02  # marks are found so far back when the comb starts: readers are late by their delay
 FREE_CORRELATION = np.float32(0.5)  # below it marks may leap to the pulses, since no grain stands on them
 ONE = np.float32(1)
@@ -38,6 +40,7 @@ STATE = [
     ("low_step", "f4"),
     ("slow_step", "f4"),
     ("doubtful", "i8"),  # frames for which comb and bus have been at odds
+    ("held", "i8"),  # frames for which the comb has gone on alone
     *pitch_comb.COMB,
 ]
 
@@ -55,6 +58,7 @@ def prepare(state: Any, sample_rate: float) -> None:
     first.slow_step = 1 - np.exp(-2 * np.pi * HIGHPASS_HZ / sample_rate)
     first.band_delay = 2 * (1 - first.low_step) / first.low_step  # of two one-poles at low frequencies
     first.period = sample_rate / 100
+    first.shortest, first.longest = sample_rate / (MARGIN * HIGHEST_HZ), sample_rate * MARGIN / LOWEST_HZ
 
 
 def process(s: Any, p: Any, x: Any, block: Any) -> None:
@@ -97,9 +101,12 @@ def follow_bus(t, block):
     """Once a segment: start, restart or stop the comb by the pitch on the bus, which is older than the comb's."""
     f0 = np.float64(block.bus.f0_hz)
     if not LOWEST_HZ <= f0 <= HIGHEST_HZ:
-        # What still repeats goes on: the comb hears the end of a voice before the tracker can tell.
-        t.record.voiced = 1 if t.record.voiced and t.correlation > HOLD_CORRELATION else 0
+        # What still repeats goes on: a tracker may miss a few periods of a rough voice.
+        t.held += SEGMENT
+        holds = t.correlation > HOLD_CORRELATION and t.held < HOLD_S * block.sample_rate
+        t.record.voiced = 1 if t.record.voiced and holds else 0
         return
+    t.held = 0
     period = block.sample_rate / f0
     if t.record.voiced:
         own = pitch_marks.written_period(t.record, np.float64(block.bus.f0_frame + block.upstream))

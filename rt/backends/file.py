@@ -16,6 +16,7 @@ from autovoice.rt.callback import RUN_FILE
 from autovoice.rt.chain import Chain, check_channels
 from autovoice.rt.memory import address_of
 from autovoice.rt.processor import Processor
+from autovoice.rt.stretching import Stretcher, check_factor, stretched_frames
 
 FORMATS = {".wav": ("WAV", "FLOAT"), ".flac": ("FLAC", "PCM_24")}
 """What a target's extension means. FLAC holds integers: what exceeds full scale is clipped there."""
@@ -46,10 +47,13 @@ class FileRender:
         block: int = 64,
         changes: Mapping[str, float] | None = None,
         channels: int | None = None,
+        stretch: float = 1.0,
     ) -> None:
         """Check everything that can be checked; raises StageError or BackendError.
 
-        `changes` apply at frame 0; the target has `channels`, or as many as the source.
+        `changes` apply at frame 0; the target has `channels`, or as many as the source. `stretch` makes the source that many
+        times as long, to the frame, before the chain: a clean voice stretches best, and the chain's own times (releases,
+        echoes, tails) keep their meaning.
         """
         if not 1 <= block <= 8192:
             raise StageError(f"block must be in 1..8192 frames, got {block}")
@@ -58,8 +62,10 @@ class FileRender:
         self._chain, self._source, self._target, self._block = chain, source, target, block
         self._changes = list((changes or {}).items())
         with open_sound(source) as sound:
-            self.frames, self.in_channels = int(sound.frames), check_channels(sound.channels)
+            self._source_frames, self.in_channels = int(sound.frames), check_channels(sound.channels)
             self.sample_rate = float(sound.samplerate)
+        self._stretch = check_factor(stretch)
+        self.frames = stretched_frames(self._source_frames, stretch)
         self.channels = self.in_channels if channels is None else check_channels(channels)
         self.latency = chain.latency(self.sample_rate)
 
@@ -97,6 +103,14 @@ class FileRender:
         inputs = np.zeros((self.in_channels, piece), np.float32)
         outputs = np.zeros((self.channels, piece), np.float32)
         pointers = np.zeros(2 * MAX_CHANNELS, np.int64)
+        if self._stretch != 1.0:
+            source = Stretcher(
+                source,
+                channels=self.in_channels,
+                frames=self._source_frames,
+                sample_rate=self.sample_rate,
+                factor=self._stretch,
+            )
         skip, left, peak = self.latency, self.frames, 0.0
         while left > 0:
             sound = source.read(piece, dtype="float32", always_2d=True).T
@@ -112,6 +126,8 @@ class FileRender:
             if progress is not None:
                 progress(wet.shape[1])
         nonfinite = int(processor.telemetry["nonfinite_in"])
+        if isinstance(source, Stretcher):
+            nonfinite += source.nonfinite
         processor.close()
         return Rendered(self.frames, self.channels, self.sample_rate, self.latency, peak, nonfinite)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from autovoice.rt import Chain
+from autovoice.rt import Chain, Event
 
 RATE = 48_000  # Hz
 SEGMENT = 64  # frames: the grid of the bus
@@ -101,3 +101,28 @@ def test_the_bus_shows_the_reduction_without_makeup():
     x = np.full(RATE, 1.0, np.float32)
     track = _compressor(threshold=-20.0, ratio=4.0, knee=0.0, makeup=9.0).analyse(x, sample_rate=RATE)
     assert track.compressor_db[-1] == pytest.approx(-15, abs=0.01)
+
+
+@pytest.mark.parametrize("rate", [44_100, 192_000])
+def test_the_side_chain_hears_through_a_butterworth_high_pass(rate):
+    t = np.arange(rate) / rate
+    settings = {"threshold": -40.0, "ratio": 4.0, "knee": 0.0, "attack": 0.1, "release": 2000.0, "sidechain": 200.0}
+    for hz in (50, 200, 800):
+        x = 0.5 * np.minimum(2 * t, 1) * np.sin(2 * np.pi * hz * t)  # no start that rings
+        track = _compressor(**settings).analyse(x, sample_rate=rate)
+        heard_db = _db(0.5) - 10 * np.log10(1 + (200 / hz) ** 4)
+        assert track.compressor_db[-1] == pytest.approx(-0.75 * max(heard_db + 40, 0), abs=0.1)
+
+
+def test_the_sound_does_not_pass_the_side_chain():
+    x = np.random.default_rng(8).uniform(-1, 1, (2, RATE // 4)).astype(np.float32)
+    np.testing.assert_array_equal(_compressor(ratio=1.0, sidechain=500.0).render(x, sample_rate=RATE), x)
+
+
+def test_a_side_chain_that_opens_and_closes_comes_back_to_hearing_everything():
+    x = (0.5 * np.sin(2 * np.pi * 60 * np.arange(RATE) / RATE)).astype(np.float32)
+    events = [Event(8000, "compressor/sidechain", 500.0), Event(20_000, "compressor/sidechain", 0.0)]
+    chain = _compressor(threshold=-40.0, release=20.0)
+    moved, plain = (chain.render(x, sample_rate=RATE, events=e) for e in (events, ()))
+    assert np.abs(moved[15_000:20_000]).max() > 2 * np.abs(plain[15_000:20_000]).max()
+    np.testing.assert_allclose(moved[-8000:], plain[-8000:], atol=1e-5)

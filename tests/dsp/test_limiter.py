@@ -1,16 +1,18 @@
-"""Limiter: no sample above the ceiling whatever comes, the delayed input itself when nothing is to be done."""
+"""Limiter: no sample above the ceiling whatever comes, the delayed input itself when nothing is to be done, and true peaks."""
 
 import numpy as np
 import pytest
 from autovoice.rt import Chain, Event
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import signal
 
 RATE = 48_000  # Hz
 
 
 def _limiter(**options):
-    return Chain([{"stage": "limiter", **options}])
+    """Return a limiter of sample peaks; what it does with them is the same for true peaks."""
+    return Chain([{"stage": "limiter", "peak": "sample", **options}])
 
 
 def _gain(db):
@@ -167,3 +169,79 @@ def test_a_tone_6_db_too_loud_keeps_its_shape():
 def test_the_bus_shows_the_reduction():
     track = _limiter(ceiling=-6.0).analyse(np.ones(RATE, np.float32), sample_rate=RATE)
     assert track.limiter_db[-1] == pytest.approx(-6, abs=0.01)
+
+
+INTERPOLATOR = (  # two of the four phases of ITU-R BS.1770-4, annex 2, in 1 / 8192; the others are their mirror images
+    np.array([14, 90, -161, 272, -487, 1125, 7964, -838, 390, -218, 122, -68]) / 8192,
+    np.array([-239, 240, -424, 730, -1364, 3810, 6388, -1641, 832, -477, 271, -155]) / 8192,
+)
+
+
+def _meter_db(y):
+    """Return the true peak of BS.1770-4, dBTP."""
+    return 20 * np.log10(max(np.abs(np.convolve(y, taps)).max() for phase in INTERPOLATOR for taps in (phase, phase[::-1])))
+
+
+def _oversampled_db(y, factor):
+    """Return the peak at a multiple of the rate, by a sinc of 128 frames, flat to 0.48 of the rate."""
+    window = signal.firwin(128 * factor + 1, 1 / factor, window=("kaiser", 5.0))
+    return 20 * np.log10(np.abs(signal.resample_poly(y, factor, 1, window=window)).max())
+
+
+def _feared(kind, frames):
+    """Return what makes peaks between samples."""
+    random, n = np.random.default_rng(11), np.arange(frames)
+    return {
+        "noise": lambda: random.standard_normal(frames),
+        "signs": lambda: np.sign(random.standard_normal(frames)),
+        "quarter of the rate": lambda: np.sin(np.pi / 2 * n + np.pi / 4),
+        "square": lambda: np.sign(np.sin(0.1305 * n)),
+        "bursts": lambda: 3 * np.sin(1.44 * n) * (np.sin(0.0065 * n) > 0.8),
+        "clipped voice": lambda: np.clip(
+            signal.sosfilt(signal.butter(2, [0.01, 0.15], "band", output="sos"), 9 * random.standard_normal(frames)), -1, 1
+        ),
+        "clicks": lambda: 4 * random.standard_normal(frames) * (random.random(frames) < 0.01),
+    }[kind]().astype(np.float32)
+
+
+FEARED = ["noise", "signs", "quarter of the rate", "square", "bursts", "clipped voice", "clicks"]
+
+
+@pytest.mark.parametrize("lookahead", [0.5, 1.5, 5.0])
+@pytest.mark.parametrize("kind", FEARED)
+def test_no_true_peak_exceeds_the_ceiling(kind, lookahead):
+    x = _feared(kind, RATE)
+    y = _limiter(peak="true", ceiling=-6.0, lookahead=lookahead).render(x, sample_rate=RATE).astype(float)
+    assert _meter_db(x) > -5
+    assert _meter_db(y) <= -6
+    assert 20 * np.log10(np.abs(signal.resample_poly(y, 4, 1)).max()) <= -6
+
+
+@pytest.mark.parametrize("lookahead", [0.5, 1.5])
+@pytest.mark.parametrize("kind", FEARED)
+def test_nor_does_a_peak_on_a_grid_four_times_finer_while_the_sound_ends_below_a_third_of_the_rate(kind, lookahead):
+    x = signal.sosfilt(signal.butter(10, 1 / 3 * 2, output="sos"), _feared(kind, RATE)).astype(np.float32)
+    y = _limiter(peak="true", ceiling=-9.0, lookahead=lookahead).render(x, sample_rate=RATE).astype(float)
+    assert -9.75 < _oversampled_db(y, 16) <= -9
+
+
+def test_true_peaks_delay_by_six_frames_more_and_quiet_sound_comes_out_bit_for_bit():
+    chain = _limiter(peak="true", ceiling=0.0)
+    assert chain.latency(RATE) == _limiter().latency(RATE) + 6
+    x = np.random.default_rng(12).uniform(-0.4, 0.4, (2, RATE // 4)).astype(np.float32)
+    np.testing.assert_array_equal(chain.render(x, sample_rate=RATE), x)
+
+
+def test_a_peak_between_samples_of_one_channel_moves_both():
+    x = np.full((2, RATE // 2), 0.1, np.float32)
+    x[1] = np.sin(np.pi / 2 * np.arange(RATE // 2) + np.pi / 4)  # samples at 0.707, peaks at 1
+    gain_db = 20 * np.log10(_limiter(peak="true", ceiling=-1.0).render(x, sample_rate=RATE)[0, RATE // 4 :] / 0.1)
+    assert gain_db.min() > -1.8 and gain_db.max() < -1.0
+
+
+@pytest.mark.parametrize("block", [1, 17, 1000])
+def test_the_estimate_leaves_no_trace_of_the_cutting(block):
+    one = np.concatenate([0.3 * _feared("clipped voice", 3000), _feared("noise", 700), 0.2 * _feared("noise", 4000)])
+    x = np.stack([one, np.roll(one, 311)])  # each side comes near the ceiling at times of its own
+    chain = _limiter(peak="true", release=10.0)
+    np.testing.assert_array_equal(chain.render(x, sample_rate=RATE, block=block), chain.render(x, sample_rate=RATE))

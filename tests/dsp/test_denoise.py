@@ -1,0 +1,194 @@
+"""Denoise: exact transparency, exact delay, less noise and not less voice, no musical noise, one network for all channels."""
+
+import numpy as np
+import pytest
+from autovoice.dsp import suppressor
+from autovoice.dsp.silero import read_safetensors
+from autovoice.dsp.stages import denoise
+from autovoice.dsp.toolchain import numba
+from autovoice.rt import Chain
+
+RATE = 48_000  # Hz
+RATES = (44_100, 48_000, 88_200, 96_000, 192_000)
+
+
+def _denoise(**settings):
+    return Chain([{"stage": "denoise", **settings}])
+
+
+def _noise(seconds, dbfs, seed=0, rate=RATE):
+    return 10 ** (dbfs / 20) * np.random.default_rng(seed).standard_normal(round(seconds * rate))
+
+
+def _db(sound):
+    return 10 * np.log10(np.mean(np.square(sound, dtype=np.float64)))
+
+
+def _si_sdr(clean, heard):
+    target = clean * np.dot(clean, heard) / np.dot(clean, clean)
+    return _db(target) - _db(heard - target)
+
+
+@pytest.mark.parametrize("rate", (8_000, *RATES))
+def test_strength_0_is_the_input_bit_for_bit_at_the_declared_delay(rate):
+    x = np.stack([_noise(0.5, -20, seed, rate) for seed in (0, 1)]).astype(np.float32)
+    chain = _denoise(strength=0.0)
+    heard = chain.render(x, sample_rate=rate, compensate=False)
+    delay = chain.latency(rate)
+    np.testing.assert_array_equal(heard[:, delay:], x[:, :-delay])
+    assert np.all(heard[:, :delay] == 0)
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_the_delay_is_10_ms_at_most(rate):
+    assert _denoise().latency(rate) <= 0.01 * rate
+
+
+@pytest.mark.parametrize("rate", (8_000, *RATES))
+def test_the_windows_add_up_to_one(rate):
+    size, segments, length = denoise._layout(rate)
+    hop = 64 * segments
+    analysis, synthesis = denoise.windows(size, hop, length)
+    product = np.pad(analysis[-length:] * synthesis, (0, -length % hop))
+    np.testing.assert_allclose(product.reshape(-1, hop).sum(0), 1, atol=1e-6)
+    assert rate == 8_000 or analysis.argmax() > 0.7 * size  # it leans on the newest sound
+
+
+@pytest.mark.parametrize("rate", RATES)
+def test_steady_noise_goes_down(rate):
+    for dbfs in (-60, -40, -20):
+        x = _noise(3, dbfs, rate=rate)
+        heard = _denoise().render(x, sample_rate=rate)
+        assert _db(heard[2 * rate :]) < _db(x) - 15, dbfs
+
+
+@pytest.mark.parametrize("reduction", [3.0, 6.0, 12.0])
+def test_it_lowers_by_the_reduction_and_no_more(reduction):
+    x = _noise(3, -35)
+    heard = _denoise(reduction=reduction).render(x, sample_rate=RATE)
+    assert _db(heard[2 * RATE :]) - _db(x) == pytest.approx(-reduction, abs=0.1 * reduction)
+
+
+def test_strength_is_the_share_of_what_is_found_best_in_db():
+    x = _noise(3, -35)
+    full, half = (_denoise(strength=s, reduction=60.0).analyse(x, sample_rate=RATE).denoise_db[1500:] for s in (1.0, 0.5))
+    np.testing.assert_allclose(half, full / 2, atol=1e-3)
+    assert full.mean() < -20
+
+
+def test_a_clean_voice_stays_as_it_is(speech):
+    heard = _denoise().render(speech, sample_rate=RATE)
+    assert _si_sdr(speech, heard) > 15
+    assert _db(heard) == pytest.approx(_db(speech), abs=0.5)
+
+
+@pytest.mark.parametrize(("dbfs", "gain"), [(-60, 0), (-20, 20)])
+def test_a_voice_in_noise_comes_out_clearer_at_any_level(speech, dbfs, gain):
+    clean = speech * 10 ** ((dbfs - _db(speech)) / 20)
+    noisy = clean + _noise(len(clean) / RATE, dbfs - 5)
+    heard = _denoise().render(noisy, sample_rate=RATE)
+    assert _si_sdr(clean[RATE // 2 :], heard[RATE // 2 :]) > 5 + 6
+
+
+def test_what_is_left_of_noise_is_not_musical():
+    x = _noise(8, -35)
+    heard = _denoise().render(x, sample_rate=RATE)
+
+    def kurtosis(sound):
+        power = np.abs(np.fft.rfft(sound[2 * RATE :].reshape(-1, 1000) * np.hanning(1000))[:, 5:250]) ** 2
+        return np.median((power**2).mean(0) / power.mean(0) ** 2)
+
+    assert kurtosis(heard) < 1.5 * kurtosis(x)
+
+
+def test_it_does_the_same_after_a_minute():
+    x = _noise(60, -35)
+    gain_db = _denoise().analyse(x, sample_rate=RATE).denoise_db
+    early, late = gain_db[1500:2250], gain_db[-750:]
+    assert late.mean() == pytest.approx(early.mean(), abs=1.0)
+
+
+def test_the_bus_tells_the_mean_gain(speech):
+    gain_db = _denoise(reduction=20.0).analyse(speech + _noise(len(speech) / RATE, -45), sample_rate=RATE).denoise_db
+    assert np.all((gain_db <= 0) & (gain_db > -20.01))
+    assert np.ptp(gain_db) > 5
+    assert np.all(_denoise(strength=0.0).analyse(speech, sample_rate=RATE).denoise_db == 0)
+
+
+def test_all_channels_have_the_same_gains(speech):
+    noisy = speech + _noise(len(speech) / RATE, -40)
+    heard = _denoise().render(np.stack([noisy, 0.5 * noisy, 0 * noisy]), sample_rate=RATE)
+    np.testing.assert_array_equal(heard[1], 0.5 * heard[0])
+    assert np.all(heard[2] == 0)
+
+
+def test_smoothing_slows_gains_that_go_down():
+    x = np.concatenate([_noise(2, -60), 0.1 * np.sin(2 * np.pi * 440 * np.arange(RATE // 10) / RATE), _noise(1, -60)])
+    fallen = []
+    for smoothing in (0.0, 100.0):
+        gain_db = _denoise(smoothing=smoothing).analyse(x, sample_rate=RATE).denoise_db
+        after = gain_db[round(2.1 * RATE / 64) :]
+        fallen.append(np.flatnonzero(after < after[-300:].mean() + 1)[0])
+    assert fallen[1] > fallen[0] + 20
+
+
+@numba.njit(error_model="numpy")
+def _evaluate(states, power, gains):
+    for k in range(len(power)):
+        for b in range(suppressor.BANDS):
+            states[0].power[b] = power[k, b] * 2
+        for unit in range(suppressor.UNITS):
+            suppressor.advance(states[0], unit, 2)
+        gains[k] = states[0].gain
+
+
+def test_the_network_is_the_one_of_the_weights():
+    """Against the definition in float64: features, dense layer, two gated recurrent units, logistic output."""
+    state = np.zeros(1, suppressor.STATE)
+    suppressor.plan(state, 1024, RATE, np.ones(1024))
+    power = 10 ** np.random.default_rng(0).uniform(-9, -1, (300, suppressor.BANDS)).astype(np.float32)
+    gains = np.zeros((300, suppressor.BANDS), np.float32)
+    _evaluate(state, power / state["scale"], gains)
+
+    w = {name: tensor.astype(np.float64) for name, tensor in read_safetensors(suppressor.WEIGHTS_FILE).items()}
+    levels = np.log2(power.astype(np.float64) + 1e-11)
+    level, floor, hidden = levels[0].mean(), levels[0].copy(), [np.zeros(64), np.zeros(64)]
+
+    def logistic(v):
+        return 1 / (1 + np.exp(-v))
+
+    for k, now in enumerate(levels):
+        level += (now.mean() - level) / min(k + 1, 375)
+        floor += np.where(now < floor, 0.1, 0.004) * (now - floor)
+        features = np.clip(0.2 * np.concatenate([now - level, now - floor]), -3, 4)
+        v = np.tanh(w["inp.weight"] @ features + w["inp.bias"])
+        for layer in range(2):
+            name = f"g{layer + 1}"
+            below = np.split(w[f"{name}.weight_ih_l0"] @ v + w[f"{name}.bias_ih_l0"], 3)
+            before = np.split(w[f"{name}.weight_hh_l0"] @ hidden[layer] + w[f"{name}.bias_hh_l0"], 3)
+            reset, update = (logistic(below[g] + before[g]) for g in range(2))
+            hidden[layer] = (1 - update) * np.tanh(below[2] + reset * before[2]) + update * hidden[layer]
+            v = hidden[layer]
+        expected = logistic(w["out.weight"] @ np.concatenate(hidden) + w["out.bias"])
+        np.testing.assert_allclose(gains[k], expected, atol=2e-4)
+
+
+def test_bands_share_every_bin_and_see_white_noise_as_flat():
+    state = np.zeros(1, suppressor.STATE)
+    suppressor.plan(state, 1024, RATE, np.ones(1024))
+    power = np.zeros((1, suppressor.BANDS + 1), np.float32)
+    out = np.zeros(513, np.float32)
+    _bands_of(state, np.ones(513, np.float32), power, out)
+    np.testing.assert_allclose(power[0, :-1] * state["scale"][0], 1 / 1024, rtol=1e-5)
+    np.testing.assert_allclose(out, np.interp(np.arange(513) * RATE / 1024, suppressor.centres_hz(), np.arange(33)), rtol=1e-4)
+
+
+@numba.njit(error_model="numpy")
+def _bands_of(states, spectrum, power, out):
+    suppressor.clear(states[0])
+    suppressor.add_power(states[0], spectrum, spectrum * 0)
+    for b in range(suppressor.BANDS + 1):
+        power[0, b] = states[0].power[b]
+    for b in range(suppressor.BANDS):
+        states[0].gain[b] = b
+    suppressor.spread(states[0], states[0].gain, out, len(out))

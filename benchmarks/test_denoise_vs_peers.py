@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -32,7 +33,7 @@ RATE = corpus.RATE
 STATIONARY = ("white", "pink", "fan", "hum")
 NOISES = (*STATIONARY, "babble")
 SNR_DB = 5.0
-SECONDS = 9
+SECONDS = 9.1  # DNSMOS looks at 9.01, and repeats what is shorter
 SPLIT = "heldout"
 Array = np.ndarray[Any, Any]
 
@@ -168,25 +169,39 @@ def dnsmos_ovrl(sound: Array) -> float:
     return float(judge.run(np.clip(low, -1, 1), sr=16_000)["ovrl_mos"])
 
 
-def test_denoise_quality_vs_peers(report: Callable[[dict[str, Any]], None]) -> None:
-    """Judge all four on held-out talkers in five noises at 5 dB."""
-    systems = {name: make() for name, make in SYSTEMS.items()}
-    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in ("noisy", *systems)}
-    delays: dict[str, list[int]] = {name: [] for name in systems}
-    for clip in corpus.speech(SPLIT):
-        clean = clip.sound[: SECONDS * RATE]
-        for k, noise in enumerate(NOISES):
-            noisy = corpus.mix(clean, corpus.noise(noise), SNR_DB, seed=k)
-            heard = {"noisy": noisy}
-            for name, run in systems.items():
-                wet = run(np.pad(noisy, (0, RATE // 5)))
-                delay = lag(clean, wet[: len(clean)])
-                delays[name].append(delay)
-                heard[name] = wet[delay : delay + len(clean)]
-            for name, sound in heard.items():
-                grades = {"si_sdr_db": si_sdr(clean, sound), "stoi": stoi(clean, sound), "ovrl": dnsmos_ovrl(sound)}
-                grades["kurtosis_ratio"] = kurtosis_ratio(clean, noisy, sound)
-                rows[name].append({"talker": clip.name, "noise": noise, **grades})
+@pytest.fixture(scope="module")
+def rows() -> dict[str, list[dict[str, Any]]]:
+    """What every system got for every talker and noise, filled by one test for each talker."""
+    return {name: [] for name in ("noisy", *SYSTEMS)}
+
+
+@pytest.fixture(scope="module")
+def systems() -> dict[str, Callable[[Array], Array]]:
+    return {name: make() for name, make in SYSTEMS.items()}
+
+
+@pytest.mark.parametrize("talker", corpus.VOICES[SPLIT])
+def test_denoise_one_talker(talker: str, rows: dict[str, Any], systems: dict[str, Callable[[Array], Array]]) -> None:
+    """Judge all four on a held-out talker in five noises at 5 dB."""
+    clean = next(clip.sound for clip in corpus.speech(SPLIT) if clip.name == talker)[: round(SECONDS * RATE)]
+    for k, noise in enumerate(NOISES):
+        noisy = corpus.mix(clean, corpus.noise(noise), SNR_DB, seed=k)
+        heard = {"noisy": (0, noisy)}
+        for name, run in systems.items():
+            wet = run(np.pad(noisy, (0, RATE // 5)))
+            delay = lag(clean, wet[: len(clean)])
+            heard[name] = delay, wet[delay : delay + len(clean)]
+        for name, (delay, sound) in heard.items():
+            grades = {"si_sdr_db": si_sdr(clean, sound), "stoi": stoi(clean, sound), "ovrl": dnsmos_ovrl(sound)}
+            grades["kurtosis_ratio"] = kurtosis_ratio(clean, noisy, sound)
+            rows[name].append({"talker": talker, "noise": noise, "delay_ms": 1000 * delay / RATE, **grades})
+    print(json.dumps({name: grades[-len(NOISES) :] for name, grades in rows.items()}))
+
+
+def test_denoise_quality_vs_peers(rows: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
+    """Put the grades of all talkers into one table."""
+    if len(rows["noisy"]) < len(corpus.VOICES[SPLIT]) * len(NOISES):
+        pytest.skip("the table needs test_denoise_one_talker for every talker, in the same run")
     table: dict[str, Any] = {}
     for name, grades in rows.items():
         base = rows["noisy"]
@@ -200,7 +215,7 @@ def test_denoise_quality_vs_peers(report: Callable[[dict[str, Any]], None]) -> N
             "stoi_worst_change_stationary": round(min(g["stoi"] - b["stoi"] for g, b in pairs if g["noise"] in STATIONARY), 4),
             "ovrl": round(float(np.mean([g["ovrl"] for g in grades])), 3),
             "kurtosis_ratio": round(float(np.nanmean([g["kurtosis_ratio"] for g in grades])), 2),
-            **({"delay_ms": round(1000 * float(np.median(delays[name])) / RATE, 2)} if name in delays else {}),
+            "delay_ms": round(float(np.median([g["delay_ms"] for g in grades])), 2),
         }
     report({"snr_db": SNR_DB, "clips": len(rows["noisy"]), "systems": table})
     ours, noisy_grades = table["autovoice"], table["noisy"]

@@ -34,6 +34,7 @@ COMB = [
     ("period", "f8"),  # frames
     ("shortest", "f8"),  # that it may become: at a lag near 0 anything correlates with itself
     ("longest", "f8"),
+    ("rise", "i8"),  # frames, see `energy_centre`
     ("drift", "f8"),  # frames by which the period grows each period
     ("correlation", "f4"),  # of the newest two periods
     ("reference", "f4", (MAX_POINTS,)),
@@ -63,16 +64,18 @@ def turn_of(re, im):
 
 
 @helper
-def energy_centre(band, mask, start, period):
+def energy_centre(band, mask, start, period, rise):
     """Return where in the period after `start` the energy gathers, as 0..1 of the period, and how strongly, 0..1.
 
-    It is the angle of the energy's first circular moment.
+    It is the angle of the first circular moment of the band's energy, of what changes within `rise` frames: the ringing after a
+    pulse, and not the slow wave between pulses that a deep voice has.
     """
     re = np.float32(0)
     im = np.float32(0)
     total = np.float32(1e-20)
     for i in range(CENTRE_POINTS):
-        value = band[np.int64(start + period * (i / CENTRE_POINTS)) & mask]
+        at = np.int64(start + period * (i / CENTRE_POINTS))
+        value = band[at & mask] - band[(at - rise) & mask]
         energy = value * value
         re += energy * COS[i]
         im += energy * SIN[i]
@@ -84,7 +87,7 @@ def energy_centre(band, mask, start, period):
 def start_comb(t, band, mask, earliest, frame, period):
     """Set the comb on an energy centre near frame `earliest`, or before it, so that the next mark can be checked at `frame`."""
     start = min(frame - (1.0 + REACH) * period - MARGIN, earliest)
-    where, _ = energy_centre(band, mask, start, period)
+    where, _ = energy_centre(band, mask, start, period, t.rise)
     t.mark = start + where * period
     t.period = period
     t.drift = 0.0
@@ -111,7 +114,7 @@ def advance_comb(t, band, mask, free):
     t.drift += DRIFT_SHARE * (measured - expected)
     t.drift = min(max(t.drift, -DRIFT_MAX * t.period), DRIFT_MAX * t.period)
 
-    where, strength = energy_centre(band, mask, t.mark - (1.0 - WINDOW_AHEAD) * t.period, t.period)
+    where, strength = energy_centre(band, mask, t.mark - (1.0 - WINDOW_AHEAD) * t.period, t.period, t.rise)
     if strength > GATHERED:
         off = where - (1.0 - WINDOW_AHEAD)
         off -= np.floor(off + 0.5)

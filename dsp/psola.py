@@ -69,7 +69,7 @@ def _interpolator(taps: int, cutoff: float, beta: float) -> np.ndarray:
     x = np.arange(taps) - (taps // 2 - 1) - np.arange(PHASES)[:, None] / PHASES
     window = np.i0(beta * np.sqrt(np.maximum(0, 1 - (2 * x / taps) ** 2))) / np.i0(beta)
     table = np.sinc(cutoff * x) * window
-    return (table / table.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(table / table.sum(axis=1, keepdims=True), np.float32)
 
 
 FRACTIONS = _interpolator(TAPS, 1.0, 5.0)

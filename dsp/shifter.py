@@ -11,6 +11,8 @@ cross-fade under its slopes neither doubles nor cancels anything. Compiled code 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from autovoice.dsp import pitch_marks, psola
 from autovoice.dsp.native import as_pointer, helper
@@ -59,17 +61,17 @@ STATE = [
 ]
 
 
-def ring_frames(sample_rate):
+def ring_frames(sample_rate: float) -> int:
     """Return how many frames of input are kept, a power of two. Control thread only."""
     return 1 << int(np.ceil(np.log2(RING_S * sample_rate)))
 
 
-def memory(sample_rate, **options):
+def memory(sample_rate: float, **options: object) -> int:
     """Return the float32 values of memory that each channel needs. Control thread only."""
     return 2 * ring_frames(sample_rate)
 
 
-def prepare(state, sample_rate, delay):
+def prepare(state: Any, sample_rate: float, delay: int) -> None:
     """Set what depends on the sample rate and the delay in frames. Control thread only."""
     first = state[0]
     first["voice"]["delay"] = delay

@@ -41,7 +41,7 @@ FAINT = np.float32(1e-4)  # of the recent power (-40 dB): a difference that hard
 
 SOFTEST, LOUDEST = np.float32(0.35), np.float32(2)  # gains that hold a level
 
-STEPS = 8
+STEPS = 9
 MAX_WINDOW, MAX_LEAPS = 160, 224  # low samples
 FINE_POINTS = 256  # frames that decide the last frames of a leap
 MAX_FINE = 40  # leaps among which they decide
@@ -170,13 +170,15 @@ def search_step(s, t, step, channels):
     if step == 0:
         gather(t)
         spare_onsets(t)
-    elif step < STEPS - 2:
-        share = (t.leaps + STEPS - 4) // (STEPS - 3)
+    elif step < STEPS - 3:
+        share = (t.leaps + STEPS - 5) // (STEPS - 4)
         correlate(t, (step - 1) * share, min(step * share, t.leaps))
-    elif step == STEPS - 2:
+    elif step == STEPS - 3:
         choose(t)
-    else:
+    elif step == STEPS - 2:
         refine(s, t, channels)
+    else:
+        hold_level(s, t, channels)
 
 
 @helper
@@ -305,6 +307,11 @@ def refine(s, t, channels):
             chosen = offset
     t.leap += chosen
     t.correlation = min(max(best, np.float32(0)), np.float32(1))
+
+
+@helper
+def hold_level(s, t, channels):
+    """Set the gain at the chosen place."""
     t.next_gain = np.float32(1)
     if t.level != 0:
         power = power_around(s, t, t.place + t.centre + t.leap, channels)

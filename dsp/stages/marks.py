@@ -21,6 +21,7 @@ MARGIN = 1.2  # factor by which a comb may leave that range
 RING_S = 0.068  # 3.4 of the longest periods
 RING = 16384  # frames, a power of two, enough for that at 192 kHz
 LOWPASS_HZ, HIGHPASS_HZ = 1200.0, 50.0  # of the signal that marks are found in: pulses without hiss and rumble
+RISE_S = 0.0004  # within which a pulse's ringing changes
 JUMP = 0.18  # a comb whose period lay further than this from the bus's, at the time that the bus speaks of ...
 DOUBT_S = 0.006  # ... for so long, starts anew
 HOLD_CORRELATION = np.float32(0.7)  # of two periods, that goes on without a pitch on the bus ...
@@ -57,6 +58,7 @@ def prepare(state: Any, sample_rate: float) -> None:
     first.low_step = 1 - np.exp(-2 * np.pi * LOWPASS_HZ / sample_rate)
     first.slow_step = 1 - np.exp(-2 * np.pi * HIGHPASS_HZ / sample_rate)
     first.band_delay = 2 * (1 - first.low_step) / first.low_step  # of two one-poles at low frequencies
+    first.rise = max(1, round(RISE_S * sample_rate))
     first.period = sample_rate / 100
     first.shortest, first.longest = sample_rate / (MARGIN * HIGHEST_HZ), sample_rate * MARGIN / LOWEST_HZ
 

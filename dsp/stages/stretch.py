@@ -36,7 +36,7 @@ MOST_URGENT = np.float32(1e5)
 PAUSES_S = (0.64, 0.32, 0.16, 0.08, 0.04)  # that catch_up leaves out at a time
 PAUSE_KEPT_S = 0.06  # of a pause
 FREEZE_FADE_S = 0.028  # from grain to grain
-FREEZE_SPAN_S = 0.024  # in which grains begin
+FREEZE_SPAN_S = 0.036  # in which grains begin
 FREEZE_TIMING = np.float32(0.05)  # share of the price of time: likeness decides
 ZERO, ONE = np.float32(0), np.float32(1)
 

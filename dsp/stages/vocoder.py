@@ -6,8 +6,8 @@ in front. Bands are analytic (dsp/bands.py), so envelopes need no long smoothing
 (dsp/carriers.py), and each band plays as loud as the voice is there. Consonants that have no pitch are spoken with noise in
 place of the carrier, as far as `sibilance` says. Nothing is delayed but by the bands themselves.
 
-With two channels the voice is their mean, or the first alone where the second is the carrier, and `width` lets the bands
-alternate between left and right.
+With two channels the voice is their mean, or the first alone where the second is the carrier (with one, `input` is `saw`),
+and `width` lets the bands alternate between left and right.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def _wanted_hz(state: Any, p: Any, block: Any, kind: Any, k: Any) -> Any:
             return _ZERO
         sung = block.bus.f0_hz
         return sung if sung > _ZERO else state.hz[0] if state.hz[0] > _ZERO else note_hz(_HUM)
-    if kind == SAW and k > 0:
+    if kind != CHORD and k > 0:
         return _ZERO
     note = p.note_1[0] if k == 0 else p.note_2[0] if k == 1 else p.note_3[0] if k == 2 else p.note_4[0]
     if note > _ZERO:
@@ -155,8 +155,10 @@ def _play(state: Any, p: Any, block: Any, kind: Any) -> None:
         wanted = _wanted_hz(state, p, block, kind, k)
         if wanted > _ZERO:
             state.hz[k] = wanted
-        elif state.level[k] == 0:
-            continue
+        if state.level[k] == 0:
+            state.phase[k] = 0  # a note that has faded begins anew, in whichever block its level reached 0
+            if wanted == _ZERO:
+                continue
         hz, level, phase = state.hz[k], state.level[k], state.phase[k]
         step, count = phase_step(hz, block.sample_rate), harmonics_of(hz, block.sample_rate)
         ramp = step_up if wanted > _ZERO else -step_up

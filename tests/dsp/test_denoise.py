@@ -101,6 +101,19 @@ def test_what_is_left_of_noise_is_not_musical():
     assert kurtosis(heard) < 1.5 * kurtosis(x)
 
 
+def test_the_mains_go_down():
+    t = np.arange(5 * RATE) / RATE
+    x = sum(10 ** (-k / 4) * np.sin(2 * np.pi * 50 * k * t + k) for k in range(1, 12)) * 0.02 + _noise(5, -100)
+    heard = _denoise().render(x, sample_rate=RATE)
+    assert _db(heard[4 * RATE :]) < _db(x) - 14
+
+
+def test_noise_that_gets_louder_is_learnt_in_three_seconds():
+    x = np.concatenate([_noise(2, -80), _noise(4, -40, seed=1)])
+    heard = _denoise().render(x, sample_rate=RATE)
+    assert _db(heard[5 * RATE :]) < _db(x[5 * RATE :]) - 17
+
+
 def test_it_does_the_same_after_a_minute():
     x = _noise(60, -35)
     gain_db = _denoise().analyse(x, sample_rate=RATE).denoise_db

@@ -171,6 +171,12 @@ def test_the_second_channel_is_the_carrier_whatever_its_level():
     assert np.all(silent == 0)
 
 
+def test_without_a_second_channel_the_saw_speaks():
+    x = _noise(-20, 0.5)
+    saw, alone = (_vocoder(carrier=carrier).render(x, sample_rate=RATE) for carrier in ("saw", "input"))
+    np.testing.assert_array_equal(alone, saw)
+
+
 def test_the_carrier_follows_the_pitch_on_the_bus(stage_file):
     path = stage_file(
         "tells_pitch",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from autovoice.rt import Chain
+from autovoice.rt import Chain, stretch
 
 SPECS = ["highpass", {"stage": "gate", "threshold": -60.0}, {"stage": "limiter", "lookahead": 2.0, "ceiling": -12.0}]
 ARGUMENTS = ("--chain", "highpass,gate,limiter", "--set", "gate/threshold=-60", "--set", "limiter/lookahead=2")
@@ -58,6 +58,21 @@ def test_samples_that_are_not_numbers_become_silence_and_are_told(cli: Any, tmp_
     assert "10 samples that are not numbers" in ran.err
     wet = soundfile.read(tmp_path / "wet.wav", dtype="float32")[0]
     assert np.array_equal(wet, np.nan_to_num(dry))
+
+
+def test_a_stretched_render_is_the_stretched_file_through_the_chain(cli: Any, voice: Path, tmp_path: Path) -> None:
+    dry, rate = soundfile.read(voice, dtype="float32")
+    ran = cli("render", voice, tmp_path / "wet.wav", "--chain", "highpass,limiter", "--stretch", 1.37, "--json")
+    wet = soundfile.read(tmp_path / "wet.wav", dtype="float32")[0]
+    assert ran.json["frames"] == len(wet) == round(len(dry) * 1.37)
+    assert np.array_equal(wet.T, Chain(["highpass", "limiter"]).render(stretch(dry.T, rate, 1.37), sample_rate=rate))
+
+
+def test_a_stretch_out_of_range_names_the_range(cli: Any, voice: Path, tmp_path: Path) -> None:
+    ran = cli("render", voice, tmp_path / "wet.wav", "--stretch", 5)
+    assert ran.code == 2
+    assert "stretch must be in 0.25..4 times the length, got 5" in ran.err
+    assert not (tmp_path / "wet.wav").exists()
 
 
 def test_analysis_measures_pitch_and_level(cli: Any, tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ RATE = 48_000  # Hz
 SECONDS = 8.0
 MOVES = (
     (1.0, "speed", 0.5, "speed 0.5"),
-    (2.6, "speed", 1.0, "speed 1"),
-    (3.85, "freeze", 1.0, "freeze"),
-    (4.85, "freeze", 0.0, "catch_up"),
-    (4.85, "catch_up", 1.0, ""),
+    (2.35, "freeze", 1.0, "freeze"),
+    (3.35, "freeze", 0.0, "speed 1"),
+    (3.35, "speed", 1.0, ""),
+    (4.6, "catch_up", 1.0, "catch_up"),
 )
 
 
@@ -37,4 +37,4 @@ def draw(figure: Figure) -> None:
         for panel in axes:
             panel.axvline(at, color="white" if panel is not axes[2] else "gray", linewidth=0.8, linestyle="--")
         axes[1].text(at + 0.05, 3550, label, color="white", fontsize="small")
-    axes[0].set_title("stretch: slower, as it is, held, and back to the live edge")
+    axes[0].set_title("stretch: slower, held, as it is, and back to the live edge")

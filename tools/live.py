@@ -127,7 +127,7 @@ def _engine(request: dict[str, Any]) -> tuple[Engine, dict[str, float]]:
     trims = [f"master/{name}={request[f'{name}_db']}" for name in ("input", "output") if request[f"{name}_db"] != "0"]
     specs, changes, wanted = chain_specs(request)
     chain, master = build_chain(specs, [*trims, *request["settings"]])
-    out_channels = request["out_channels"] or wanted or 1
+    out_channels = (wanted or 1) if request["out_channels"] is None else request["out_channels"]
     for count in (request["in_channels"], out_channels):
         check_channels(count)
     if request["rate"] is not None:

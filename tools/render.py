@@ -46,7 +46,15 @@ def command(
         specs, trims, wanted = chain_specs(request)
         built, master = build_chain(specs, settings)
         changes = {**trims, **master}
-        job = FileRender(built, source, target, block=block, changes=changes, channels=channels or wanted, stretch=stretch)
+        job = FileRender(
+            built,
+            source,
+            target,
+            block=block,
+            changes=changes,
+            channels=wanted if channels is None else channels,
+            stretch=stretch,
+        )
     began = time.monotonic()
     if on_terminal() and job.frames > LONG_S * job.sample_rate:
         with click.progressbar(length=job.frames, label=source.name, file=sys.stderr) as bar:

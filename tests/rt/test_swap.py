@@ -115,7 +115,7 @@ def test_events_reach_the_outgoing_and_the_incoming_chain() -> None:
 
 def test_a_swap_that_needs_more_latency_is_refused_and_says_how_much() -> None:
     crank = Crank(Chain(["gain"]))
-    with pytest.raises(SwapRefused, match=r"needs 72 frames of latency.*started with 0.*latency=72"):
+    with pytest.raises(SwapRefused, match=r"needs 78 frames of latency.*started with 0.*latency=78"):
         crank.processor.swap(Chain(["limiter"]))
     assert np.all(crank.run(np.ones(640, np.float32)) == 1)
 

@@ -33,7 +33,7 @@ NULL = ("live", "--backend", "null", "--duration", "0.1", "--chain", "highpass,g
         ((*NULL, "--in-channels", "300"), ("channels must be in 1..8, got 300",)),
         ((*NULL, "--out-channels", "0"), ("channels must be in 1..8, got 0",)),
         ((*NULL, "--block", "0"), ("block must be in 1..8192 frames, got 0",)),
-        ((*NULL, "--latency-reserve", "3"), ("at least the chain's own 72 frames, got 3",)),
+        ((*NULL, "--latency-reserve", "3"), ("at least the chain's own 78 frames, got 3",)),
         ((*NULL, "--duration", "-1"), ("--duration", "-1")),
         ((*NULL, "--record-dry", "dry.wav"), ("--record-dry goes with --record",)),
         ((*NULL, "--record", "/proc/nowhere/wet.wav"), ("cannot record to /proc/nowhere/wet.wav", "choose a folder")),

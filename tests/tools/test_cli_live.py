@@ -34,7 +34,7 @@ def test_figures_tell_the_whole_run(cli: Any) -> None:
     assert figures["frames"] >= 0.5 * 48_000
     assert figures["frames"] == figures["cycles"] * figures["block"]
     assert figures["sample_rate"] == 48_000
-    assert figures["latency_frames"] == 72  # the limiter's 1.5 ms
+    assert figures["latency_frames"] == 78  # the limiter's 1.5 ms, and 6 frames to see between samples
     assert set(figures["stage_us"]) == {"highpass", "gate", "limiter"}
     assert figures["start_s"] > 0
     assert isinstance(figures["realtime"], bool)
@@ -46,7 +46,7 @@ def test_settings_and_options_reach_the_chain(cli: Any, tmp_path: Path, stage_fi
     wet = tmp_path / "wet.wav"
     settings = ("--stage", stage_file("hum", HUM), "--set", "hum/level=0.5", "--set", "limiter/lookahead=2", "--output", -6)
     figures = cli(*NULL, *settings, "--duration", 0.4, "--record", wet, "--json").json
-    assert figures["latency_frames"] == 96
+    assert figures["latency_frames"] == 102
     sound, rate = soundfile.read(wet)
     assert rate == 48_000
     assert sound[-24_00 - 4_800 : -2_400] == pytest.approx(0.5 * 10 ** (-6 / 20), abs=1e-4)  # before the fade out

@@ -43,7 +43,7 @@ def test_the_manual_tells_every_row_of_every_table(cli: Any) -> None:
 
 def test_one_stage_is_explained_with_units_and_latency(cli: Any) -> None:
     text = cli("stages", "limiter").out
-    assert "Latency: 72 frames at 48 kHz (1.50 ms)" in text
+    assert "Latency: 78 frames at 48 kHz (1.62 ms)" in text
     assert "ceiling" in text and "-20..0 dBFS" in text
     assert "lookahead" in text and "fixed while it runs" in text
 

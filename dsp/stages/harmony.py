@@ -74,7 +74,8 @@ VOICE = np.dtype(
     [
         ("grains", psola.VOICE),
         ("mode", "i8"),
-        ("drawn", "i8"),  # absolute frame up to which `wet` holds this voice
+        ("drawn", "i8"),  # absolute frame up to which `wet` holds this voice ...
+        ("now", "i8"),  # ... and up to which its grains have started
         ("ratio", "f8"),  # output pitch over the lead's
         ("drift", "f8"),  # -1..1
         ("gain", "f4"),  # of grains to come
@@ -85,12 +86,14 @@ VOICE = np.dtype(
 
 STATE = [
     ("memory", "i8"),  # the channel's own sound; channel 0 has that of the voices behind it, twice in a row
-    ("voiced", "f4", (SEGMENT,)),  # share of the sound that has a pitch, then the gain of the lead
-    ("share", "f4"),  # of the last frame
+    ("unvoiced", "f4", (SEGMENT,)),  # share of the sound that has no pitch
+    ("gain", "f4", (VOICES + 1, SEGMENT)),  # of each voice, and of the lead
+    ("share", "f4"),  # of the last frame that had one
     ("step", "f4"),  # by which it moves in a frame
     ("mask", "i8"),  # ring length - 1
     ("delay", "i8"),  # frames
     ("random", "i8"),
+    ("speed", "f8"),  # frames read per frame: the formant ratio
     ("drift_step", "f8"),
     ("drift_scale", "f8"),
     ("doubts", "i8"),  # marks in a row that correlate badly
@@ -144,23 +147,28 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
     if block.frame % SEGMENT == 0:
         decide(t, p, record, block)
     for k in range(VOICES):
-        t.voices[k].drawn = block.frame
-        for i in range(block.frames):
-            t.voices[k].wet[i] = ZERO
-    speed = np.float64(exp2(p.formant[0] * np.float32(1 / 12)))
+        voice = t.voices[k]
+        voice.drawn = voice.now = block.frame
+        if voice.mode != IDLE:
+            wet = voice.wet
+            for i in range(block.frames):
+                wet[i] = ZERO
     n = block.frame
     end = n + block.frames
     while n < end:
         due = pitch_marks.next_due(m, record)
         n = min(end, max(due, n))
-        sing(t, ring, speed, block, n)
+        start_grains(t, n)
         if n < end:
             pitch_marks.take(m, record, block)
             t.doubts = t.doubts + 1 if m.correlation < LEAVE_CORRELATION else 0
-            for k in range(VOICES):
-                voice = t.voices[k]
-                if voice.mode == SOUNDING:
-                    psola.steer(voice.grains, m, np.float64(n - voice.grains.delay), voice.ratio)
+            steer(t, ring, block, n)
+    for k in range(VOICES):
+        voice = t.voices[k]
+        if voice.mode != IDLE:
+            draw_to(t, voice, ring, block, end)
+            if voice.mode == LEAVING and psola.run_end(voice.grains) <= end:
+                voice.mode = IDLE
     mix(s, p, x, block)
 
 
@@ -195,6 +203,7 @@ def decide(t, p, record, block):
     for k in range(VOICES):
         sounding = sounding or t.voices[k].mode != IDLE
     marked = pitch_marks.watch(m, record, block, not sounding)
+    t.speed = np.float64(exp2(p.formant[0] * np.float32(1 / 12)))
     here = np.float64(block.frame - t.delay)
     lead = tuning.midi_of(block.sample_rate / pitch_marks.period_near(m, here), np.float64(p.reference[0]))
     key, mask = np.int64(p.key[0]), MASKS[np.int64(p.scale[0])]
@@ -245,20 +254,29 @@ def voice_on(t, k, by, level, degree, interval, note, marked, lead, key, mask, p
 
 
 @helper
-def sing(t, ring, speed, block, until):
-    """Launch and draw the grains of every voice up to absolute frame `until`."""
+def start_grains(t, until):
+    """Launch every voice's grains up to absolute frame `until`; none sounds before its own frame, so drawing can wait."""
     for k in range(VOICES):
         voice = t.voices[k]
         v = voice.grains
         while voice.mode == SOUNDING and psola.launch_frame(v) < until:
-            n = max(psola.launch_frame(v), voice.drawn)
-            draw_to(t, voice, ring, block, n)
-            psola.launch(v, t.marks, np.float64(n - v.delay), voice.ratio, speed, 0)
+            n = voice.now = max(psola.launch_frame(v), voice.now)
+            psola.launch(v, t.marks, np.float64(n - v.delay), voice.ratio, t.speed, 0)
             v.gain[v.newest] = voice.gain
-        if voice.mode != IDLE:
-            draw_to(t, voice, ring, block, until)
-            if voice.mode == LEAVING and psola.run_end(v) <= until:
-                voice.mode = IDLE
+        voice.now = until
+
+
+@helper
+def steer(t, ring, block, n):
+    """Correct every voice's newest grain by a mark that is new at absolute frame n; what has sounded is drawn before."""
+    for k in range(VOICES):
+        voice = t.voices[k]
+        v = voice.grains
+        here = np.float64(n - v.delay)
+        if voice.mode == SOUNDING:
+            if v.centre[v.newest] > here:
+                draw_to(t, voice, ring, block, n)
+            psola.steer(v, t.marks, here, voice.ratio)
 
 
 @helper
@@ -276,24 +294,47 @@ def mix(s, p, x, block):
     """Write the lead and the voices, each at its level and place."""
     t = s[0]
     frames = block.frames
-    running = ONE if t.tuner.running else ZERO
-    for i in range(frames):
-        t.share = min(max(t.share + (t.step if running > t.share else -t.step), ZERO), ONE)
-        t.voiced[i] = t.share
     for c in range(block.channels):
         lead = carray(as_pointer(s[c].memory), (t.mask + 1,), np.float32)
-        for i in range(frames):
-            x[c, i] = lead[(block.frame + i - t.delay) & t.mask]
-    for i in range(frames):
-        power = squared(p.level_1[i]) + squared(p.level_2[i]) + squared(p.level_3[i]) + squared(p.level_4[i])
-        t.voiced[i] = gain_of(p.lead[i]) + p.consonants[i] * np.sqrt(power) * (ONE - t.voiced[i])
+        at = (block.frame - t.delay) & t.mask
+        first = min(frames, t.mask + 1 - at)
+        copy(x[c], lead[at : at + first], first)
+        copy(x[c, first:], lead, frames - first)
+    gains(t.gain[0], p.level_1, frames)
+    gains(t.gain[1], p.level_2, frames)
+    gains(t.gain[2], p.level_3, frames)
+    gains(t.gain[3], p.level_4, frames)
+    gains(t.gain[4], p.lead, frames)
+    weigh_lead(t, p.consonants, frames)
     for c in range(block.channels):
         for i in range(frames):
-            x[c, i] *= t.voiced[i]
-    place(t, 0, p.level_1, p.pan_1, p, x, block)
-    place(t, 1, p.level_2, p.pan_2, p, x, block)
-    place(t, 2, p.level_3, p.pan_3, p, x, block)
-    place(t, 3, p.level_4, p.pan_4, p, x, block)
+            x[c, i] *= t.gain[4, i]
+    place(t, 0, p.pan_1, p, x, block)
+    place(t, 1, p.pan_2, p, x, block)
+    place(t, 2, p.pan_3, p, x, block)
+    place(t, 3, p.pan_4, p, x, block)
+
+
+@helper
+def copy(target, source, frames):
+    """Copy the first frames of a row."""
+    for i in range(frames):
+        target[i] = source[i]
+
+
+@helper
+def weigh_lead(t, consonants, frames):
+    """Add the voices' share of what has no pitch to the lead's gain, in 5 ms where a pitch begins or ends."""
+    running = ONE if t.tuner.running else ZERO
+    if t.share == running == ONE:
+        return
+    for i in range(frames):
+        t.share = min(max(t.share + (t.step if running > t.share else -t.step), ZERO), ONE)
+        t.unvoiced[i] = ONE - t.share
+    g = t.gain
+    for i in range(frames):
+        power = (g[0, i] * g[0, i] + g[1, i] * g[1, i]) + (g[2, i] * g[2, i] + g[3, i] * g[3, i])
+        g[4, i] += consonants[i] * np.sqrt(power) * t.unvoiced[i]
 
 
 @helper
@@ -303,21 +344,26 @@ def gain_of(level):
 
 
 @helper
-def squared(level):
-    """Return the power of a level in dB."""
-    gain = gain_of(level)
-    return gain * gain
+def gains(row, level, frames):
+    """Fill a row with the gains of a level; a level that rests is looked at once."""
+    if level[0] == level[frames - 1]:
+        gain = gain_of(level[0])
+        for i in range(frames):
+            row[i] = gain
+        return
+    for i in range(frames):
+        row[i] = gain_of(level[i])
 
 
 @helper
-def place(t, k, level, pan, p, x, block):
+def place(t, k, pan, p, x, block):
     """Add a voice to the channels: even ones are left, odd ones right, at constant power; one channel gets it whole."""
     voice = t.voices[k]
     if voice.mode == IDLE and voice.drawn == block.frame:
         return
     wet = voice.wet
     for i in range(block.frames):
-        wet[i] *= gain_of(level[i])
+        wet[i] *= t.gain[k, i]
     if block.channels == 1:
         for i in range(block.frames):
             x[0, i] += wet[i]

@@ -329,7 +329,7 @@ def weigh_lead(t, consonants, frames):
     if t.share == running == ONE:
         return
     for i in range(frames):
-        t.share = min(max(t.share + (t.step if running > t.share else -t.step), ZERO), ONE)
+        t.share = min(t.share + t.step, ONE) if running == ONE else max(t.share - t.step, ZERO)
         t.unvoiced[i] = ONE - t.share
     g = t.gain
     for i in range(frames):

@@ -1,10 +1,13 @@
 """Follow the pitch of one voice (f0) for the stages that need it; the sound passes unchanged and undelayed.
 
-The mean of the channels is decimated to about 16 kHz by a linear-phase low-pass, correlated with its own past (see
-`autovoice.dsp.f0`), and every 5 ms the strongest peaks compete with "unvoiced" along the best path up to now: the forward
-half of the search that P. Boersma uses ("Accurate short-term analysis of the fundamental frequency ...", IFA Proceedings
-17, 1993), with costs for leaps and for switching voice on and off. Nothing is revised, so a decision is final at once:
-it is on the bus 16 to 18 ms after the moment it speaks of, which `f0_frame` names.
+The mean of the channels is decimated to about 16 kHz by a linear-phase low-pass and correlated with its own past (see
+`autovoice.dsp.f0`). Every 5 ms the peaks compete with one another and with "unvoiced": a small network fitted to voices of
+known pitch gives each its odds, and a hidden Markov filter carries them from frame to frame (see
+`autovoice.dsp.f0_choice`). `voicing` is the probability that there is a voice within the range; from `threshold` on, `f0_hz`
+is its likeliest pitch. Nothing is revised, so a decision is final at once: it is on the bus 17 to 19 ms after the moment it
+speaks of, which `f0_frame` names.
+
+Any periodic sound is a voice to it, a steady mains hum above `floor` too: put `highpass` in front of it.
 """
 
 from __future__ import annotations
@@ -12,15 +15,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from autovoice.dsp import f0
+from autovoice.dsp import f0, f0_choice
 from autovoice.dsp.native import helper
-from autovoice.dsp.scalar import exp2
 from autovoice.dsp.stage import MAX_SAMPLE_RATE, SEGMENT, Param
 
 PARAMETERS = (
     Param("floor", "Hz", 50.0, 400.0, 60.0, scale="log", help="lowest pitch to look for"),
     Param("ceiling", "Hz", 200.0, 1100.0, 1100.0, scale="log", help="highest pitch to look for"),
-    Param("threshold", "", 0.1, 0.9, 0.5, help="correlation between periods at which a 100 Hz voice counts as voiced"),
+    Param("threshold", "", 0.1, 0.9, 0.3, help="probability from which the sound counts as voiced"),
 )
 
 HOP_S = 0.005
@@ -28,10 +30,7 @@ ANALYSIS_RATE = 15_500.0  # Hz, aimed at; the nearest whole fraction of the samp
 PASSBAND_HZ = 3_000.0  # -6 dB: harmonics enough for a sharp peak, fricatives and hiss kept out
 FILTER_HALF_S = 0.0005  # the low-pass delays by this much; it spans twice as much
 RUMBLE_HZ = 15.0  # one-pole high-pass behind it
-LEAP_COST = np.float32(1.0)  # for each octave from one frame to the next
-SWITCH_COST = np.float32(0.15)  # between voiced and unvoiced
-CAUTION = np.float32(0.05)  # more correlation asked for each octave above f0.REFERENCE_HZ: short lags of noise correlate, too
-VOICING_SLOPE = np.float32(-13.0)  # of log2-odds over strength, fitted to voices whose truth is known
+RANGE_TOLERANCE = np.float32(1.01)  # a pitch right at the floor or ceiling belongs to the range
 
 MAX_TAPS = 4 * -(-(2 * round(FILTER_HALF_S * MAX_SAMPLE_RATE) + 1) // 4)
 ZERO, ONE = np.float32(0), np.float32(1)
@@ -47,20 +46,17 @@ STATE = [
     ("until_next", "i8"),  # frames from the start of the next call to the next analysis sample
     ("rumble", "f4"),
     ("rumble_step", "f4"),
-    ("frame", "i8"),  # number of the next analysis frame
+    ("frame", "i8"),  # number of the next analysis frame to begin
+    ("decided", "i8"),  # of the latest that is complete
     ("centre", "i8", (f0.FRAMES,)),  # its row, for each frame in progress
-    ("unvoiced_score", "f4"),
-    ("voices", "i8"),  # candidates of the latest frame
-    ("voice_score", "f4", (f0.CANDIDATES,)),  # of the best path that ends in each, relative to the best of all
-    ("voice_lag", "f4", (f0.CANDIDATES,)),  # log2 of analysis samples
-    ("new_score", "f4", (f0.CANDIDATES,)),  # scratch
     *f0.CORRELATOR,
+    *f0_choice.CHOICE,
 ]
 
 
 def settle(sample_rate: float) -> int:
-    """Return the frames that the longest comparison spans, and a hop."""
-    return round((2 * f0.LOOKAHEAD_S + 2 * HOP_S) * sample_rate)
+    """Return the frames that the longest comparison spans, and those that a choice looks back on."""
+    return round((2 * f0.LOOKAHEAD_S + (f0_choice.MEMORY + 2) * HOP_S) * sample_rate)
 
 
 def prepare(state: Any, sample_rate: float) -> None:
@@ -75,6 +71,7 @@ def prepare(state: Any, sample_rate: float) -> None:
     state["hop"] = round(HOP_S * sample_rate)
     state["rumble_step"] = 1 - np.exp(-2 * np.pi * RUMBLE_HZ * factor / sample_rate)
     f0.plan(state, sample_rate / factor)
+    f0_choice.plan(state)
 
 
 @helper
@@ -85,6 +82,7 @@ def _start(s: Any, frame: Any) -> None:
     s.until_next = sample * s.factor - frame
     s.row, s.filled = sample // f0.ROW, sample % f0.ROW
     s.frame = frame // s.hop
+    s.decided = s.frame - 1
 
 
 @helper
@@ -107,61 +105,33 @@ def _low_passed(s: Any, i: Any) -> Any:
 
 
 @helper
-def _required(s: Any, lag: Any, threshold: Any) -> Any:
-    """Return the strength from which a candidate counts as voiced; its octave bonus, meant for its rivals, is taken back."""
-    return threshold + (f0.OCTAVE_BONUS + CAUTION) * (s.reference_lag - lag)
-
-
-@helper
-def _decide(s: Any, slot: Any, threshold: Any) -> Any:
-    """Extend every path by one frame; returns the best path's candidate, or -1 where it is unvoiced."""
-    unvoiced = s.unvoiced_score
-    for i in range(s.voices):
-        unvoiced = max(unvoiced, s.voice_score[i] - SWITCH_COST)
-    unvoiced += _required(s, s.lag[slot, 0], threshold) if s.candidates[slot] > 0 else threshold
-    best, choice = unvoiced, -1
-    for j in range(s.candidates[slot]):
-        score = s.unvoiced_score - SWITCH_COST
-        for i in range(s.voices):
-            score = max(score, s.voice_score[i] - LEAP_COST * abs(s.voice_lag[i] - s.lag[slot, j]))
-        score += s.strength[slot, j]
-        s.new_score[j] = score
-        if score > best:
-            best, choice = score, j
-    s.voices = s.candidates[slot]
-    for j in range(s.voices):
-        s.voice_score[j], s.voice_lag[j] = s.new_score[j] - best, s.lag[slot, j]
-    s.unvoiced_score = unvoiced - best
-    return choice
-
-
-@helper
-def _publish(s: Any, frame: Any, threshold: Any, block: Any) -> None:
+def _publish(s: Any, p: Any, i: Any, frame: Any, block: Any) -> None:
     """Decide on a complete frame and post it."""
-    slot = frame % f0.FRAMES
-    choice = _decide(s, slot, threshold)
+    f0_choice.choose(s, frame)
+    shortest, longest = s.rate / (p.ceiling[i] * RANGE_TOLERANCE), s.rate / p.floor[i] * RANGE_TOLERANCE
+    voicing = likeliest = f0_hz = ZERO
+    for j in range(s.voices):
+        if shortest <= s.linear_lag[j] <= longest:
+            voicing += s.probability[j]
+            if s.probability[j] > likeliest:
+                likeliest, f0_hz = s.probability[j], s.rate / s.linear_lag[j]
     block.post.f0_frame = frame * s.hop - block.upstream
-    block.post.f0_hz = block.post.voicing = ZERO
-    if s.candidates[slot] > 0:
-        likeliest = max(choice, 0)
-        margin = s.strength[slot, likeliest] - _required(s, s.lag[slot, likeliest], threshold)
-        block.post.voicing = ONE / (ONE + exp2(VOICING_SLOPE * margin))
-    if choice >= 0:
-        block.post.f0_hz = s.rate * exp2(-s.lag[slot, choice])
+    block.post.voicing = min(voicing, ONE)
+    block.post.f0_hz = f0_hz if voicing >= p.threshold[i] else ZERO
 
 
 @helper
 def _analyse_row(s: Any, p: Any, i: Any, block: Any) -> None:
     """Let every frame in progress use the complete row."""
     centre = _row_at(s, s.frame * s.hop)
-    if centre + s.last[0] <= s.row:
-        s.centre[s.frame % f0.FRAMES] = centre
+    if centre + s.first <= s.row:
+        s.centre[s.frame & (f0.FRAMES - 1)] = centre
         f0.begin(s, s.frame)
         s.frame += 1
-    shortest, longest = s.rate / p.ceiling[i], s.rate / p.floor[i]
-    for frame in range(max(0, s.frame - f0.FRAMES), s.frame):
-        if f0.advance(s, frame, s.centre[frame % f0.FRAMES], shortest, longest):
-            _publish(s, frame, p.threshold[i], block)
+    for frame in range(s.decided + 1, s.frame):
+        if f0.advance(s, frame, s.centre[frame & (f0.FRAMES - 1)]):
+            s.decided = frame
+            _publish(s, p, i, frame, block)
 
 
 def process(s: Any, p: Any, x: Any, block: Any) -> None:

@@ -109,7 +109,11 @@ def test_vibrato_grid(report: Report) -> None:
             "voices_within_the_bars": float(within.mean()),
         }
 
-    result: dict[str, Any] = {"ours_streaming": summarise(ours), "praat_pitch_offline_fit": summarise(praat), "voices": len(ours)}
+    result: dict[str, Any] = {
+        "ours_streaming": summarise(ours),
+        "praat_pitch_offline_fit": summarise(praat),
+        "voices": len(ours),
+    }
     report(result)
     assert result["ours_streaming"]["voices_within_the_bars"] == 1
 

@@ -13,7 +13,8 @@ A stage holds the field `("fft", fft.STATE)` and `values(size)` float32 of memor
     re, im = fft.bins(s.fft)                                 # N / 2 + 1 bins: sum x[t] exp(-2 pi i k t / N)
     for step in range(s.fft.steps): fft.inverse(s.fft, step)    # back to `signal`, scaled so that the round trip gives x
 
-where the steps of one transform may lie in as many calls as they like: all of that runs on the audio thread. The tables are shared by all that have the same size.
+where the steps of one transform may lie in as many calls as they like: all of that runs on the audio thread. The tables are
+shared by all that have the same size.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Second-order equalisers whose response follows the analogue one up to the top of the band, as state-variable filters.
 
 The poles are the analogue ones by z = exp(s / rate); the zeros are placed so that the magnitude is right where it counts
-(M. Vicanek, Matched Second Order Digital Filters, 2016), so a bell at 15 kHz keeps its width where the bilinear transform squeezes
-it against half the sample rate. Vicanek's equations, which are quadratic forms in sin² and cos² of half the angle,
+(M. Vicanek, Matched Second Order Digital Filters, 2016), so a bell at 15 kHz keeps its width where the bilinear transform
+squeezes it against half the sample rate. Vicanek's equations, which are quadratic forms in sin² and cos² of half the angle,
 become short in the variable S = (1 - 1/z) / (1 + 1/z): with
 
     H = (b2 s² + b1 s + b0) / (s² + k s + 1),  s = S / g,  u = tan²(w / 2) / g² = -s² on the unit circle,
@@ -78,8 +78,8 @@ def peak(w, gain, q):
 def low_shelf(w, gain, q):
     """Return (g, k, b2, b1, b0) of a shelf: a linear gain at 0, its root at w, 1 far above; a cut is the inverse of a boost.
 
-    With A = √gain the analogue shelf is A (s² + √A/Q s + A) / (A s² + √A/Q s + 1), as in the cookbook. Its magnitude is matched at
-    0, w and half the sample rate.
+    With A = √gain the analogue shelf is A (s² + √A/Q s + A) / (A s² + √A/Q s + 1), as in the cookbook. Its magnitude is matched
+    at 0, w and half the sample rate.
     """
     boost = max(gain, 1.0 / gain)
     a = math.sqrt(boost)
@@ -97,7 +97,10 @@ def low_shelf(w, gain, q):
 
 @helper
 def high_shelf(w, gain, q):
-    """Return (g, k, b2, b1, b0) of a shelf: 1 at 0, the root of a linear gain at w, the gain above; gain x the opposite low shelf."""
+    """Return (g, k, b2, b1, b0) of a shelf: 1 at 0, the root of a linear gain at w, the gain above.
+
+    It is the gain times the opposite low shelf.
+    """
     g, k, b2, b1, b0 = low_shelf(w, 1.0 / gain, q)
     return g, k, gain * b2, gain * b1, gain * b0
 

@@ -125,8 +125,11 @@ def run_slot(slot, chain_address, chain, audio, frame, frames):
         for c in range(chain.channels):
             line_write(slot.delay, slot.delay_mask, c, frame, chain.audio + c * ROW_BYTES, frames)
     chain.block.upstream = slot.upstream
+    marks = chain.block.post.marks
     call_stage(slot.function, slot.state, slot.parameters, chain.audio, chain_address + BLOCK_OFFSET)
     if bypass:
+        if slot.wet.value == 0.0 and marks != 0:  # what is heard has the marks of the input
+            chain.block.post.marks = marks
         line = rows_at(slot.delay, chain.channels, slot.delay_mask + 1)
         for c in range(chain.channels):
             for i in range(frames):
@@ -145,6 +148,7 @@ def run_chain(engine, address, frames, telemetry_address, timed):
     audio = rows_at(chain.audio, chain.channels, SEGMENT)
     chain.block.frames = frames
     chain.block.frame = engine.frame
+    chain.block.post.marks = 0  # an address of the last call may be that of a chain that is gone
     slots = slots_of(chain)
     if timed:
         before = clock_ns()

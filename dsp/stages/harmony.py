@@ -56,7 +56,7 @@ PARAMETERS = (
     Param("lead", "dB", OFF_DB, 12.0, 0.0, help=f"level of the voice itself; {OFF_DB:g} = off"),
     *(row for k in range(1, VOICES + 1) for row in _voice(k)),
 )
-OPTIONS = (Option("range", "", 0, 2, 0, "choice", help="voice, as in shift; sets the delay", choices=tuple(RANGES_MS)),)
+OPTIONS = (Option("range", "", 0, 2, 1, "choice", help="voice, as in shift; sets the delay", choices=tuple(RANGES_MS)),)
 
 STABILITY_S = 0.04  # how long the lead must stay on a note for the voices to follow
 DRIFT_S = 0.25  # time constant of a voice's drift

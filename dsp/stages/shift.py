@@ -26,7 +26,7 @@ PARAMETERS = (
 )
 RANGES_MS = {"low": 16.0, "mid": 10.0, "high": 7.0}  # delay: a period of the lowest voice that all settings serve well
 OPTIONS = (
-    Option("range", "", 0, 2, 0, "choice", help="voice: from 65, 110 or 160 Hz; sets the delay", choices=tuple(RANGES_MS)),
+    Option("range", "", 0, 2, 1, "choice", help="voice: from 65, 110 or 160 Hz; sets the delay", choices=tuple(RANGES_MS)),
 )
 STATE = shifter.STATE
 memory = shifter.memory

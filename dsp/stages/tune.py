@@ -33,9 +33,9 @@ PARAMETERS = (
     Param("reference", "Hz", 400.0, 480.0, 440.0, smooth_ms=0, help="frequency of A4"),
 )
 OPTIONS = (
-    Option("range", "", 0, 2, 0, "choice", help="voice: from 65, 110 or 160 Hz; sets the delay", choices=tuple(RANGES_MS)),
+    Option("range", "", 0, 2, 1, "choice", help="voice: from 65, 110 or 160 Hz; sets the delay", choices=tuple(RANGES_MS)),
 )
-STATE = [*shifter.STATE, ("tuner", tuning.TUNER), ("goal_hz", "f4")]
+STATE = [("tuner", tuning.TUNER), ("goal_hz", "f4"), *shifter.STATE]
 memory = shifter.memory
 MASKS = tuning.MASKS
 ZERO = np.float32(0)

@@ -1,6 +1,6 @@
 """Fit the weights of `autovoice.dsp.f0_choice` to the training voices.
 
-    python -m benchmarks.fit_f0 OUT.npz
+    python -m benchmarks.fit_f0 OUT.safetensors
 
 Needs torch 2.13.0 and pyworld 0.3.5. Material: `corpus.truth("train")` and `corpus.sung("train")`, clean and with noise at
 several levels; tones, pulse trains and vowels that leap and glide from 52 to 1400 Hz; noises and thumps without pitch.
@@ -26,6 +26,7 @@ from autovoice.dsp import f0, f0_choice
 from autovoice.dsp.native import call_stage
 from autovoice.dsp.stage import BLOCK, SEGMENT, load
 from autovoice.dsp.toolchain import numba
+from safetensors.numpy import save_file
 from scipy.signal import lfilter
 
 from benchmarks import corpus
@@ -259,7 +260,7 @@ def fit(recordings: list[Frames], out: Path) -> None:
             schedule.step()
             total += loss.item()
         print(f"epoch {epoch}: {total / batches:.4f}", flush=True)
-        np.savez(out, **network.weights())
+        save_file({k: np.ascontiguousarray(v, np.float32) for k, v in network.weights().items()}, out)
 
 
 def _fit_frames(network: Network, data: dict[str, Any]) -> None:

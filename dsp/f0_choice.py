@@ -23,8 +23,9 @@ from autovoice.dsp import vector
 from autovoice.dsp.f0 import CANDIDATES, FRAMES, GROUP, QUIET
 from autovoice.dsp.native import helper
 from autovoice.dsp.scalar import exp2, log2
+from safetensors.numpy import load_file
 
-WEIGHTS_FILE = Path(__file__).parent / "weights" / "f0.npz"
+WEIGHTS_FILE = Path(__file__).parent / "weights" / "f0.safetensors"
 FEATURES = 21
 HIDDEN = vector.TILE  # units of the network
 LOUDEST_OCTAVES, SOFTEST_OCTAVES = np.float32(12), np.float32(-8)  # of power; levels are clipped to these
@@ -56,9 +57,8 @@ CHOICE = [
 
 def plan(state: Any) -> None:
     """Put the weights in place and start unvoiced. Control thread only."""
-    with np.load(WEIGHTS_FILE) as weights:
-        for name in weights.files:
-            state[name] = weights[name]
+    for name, values in load_file(WEIGHTS_FILE).items():
+        state[name] = values
     state["hidden"] = HIDDEN
 
 

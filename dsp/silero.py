@@ -13,8 +13,6 @@ runs when its input is there, so the program of a chunk begins 231 samples into 
 
 from __future__ import annotations
 
-import json
-import struct
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,6 +22,7 @@ from autovoice.dsp import resident
 from autovoice.dsp.native import helper, record_at
 from autovoice.dsp.scalar import exp2
 from autovoice.dsp.vector import TILE, accumulate
+from safetensors.numpy import load_file
 
 RATE = 16_000  # Hz
 CHUNK, CONTEXT = 512, 64  # samples: what is judged, and what the network sees before it
@@ -126,18 +125,6 @@ class Program:
                 self.units.append((PRODUCT, 0, weights, inputs + part[0], outputs + first, len(part), begin, last))
 
 
-def read_safetensors(path: Path) -> dict[str, np.ndarray[Any, Any]]:
-    """Return the float32 tensors of a safetensors file."""
-    data = path.read_bytes()
-    (length,) = struct.unpack_from("<Q", data)
-    header = json.loads(data[8 : 8 + length])
-    return {
-        name: np.frombuffer(data[8 + length :][slice(*entry["data_offsets"])], "<f4").reshape(entry["shape"])
-        for name, entry in header.items()
-        if name != "__metadata__"
-    }
-
-
 def _transforms() -> list[np.ndarray[Any, Any]]:
     """Return the DFT's four products for folded inputs: real even, real odd, imaginary even and imaginary odd bins."""
     angle = 2 * np.pi * np.outer(np.arange(BINS - 1), np.arange(65)) / SPAN
@@ -182,7 +169,7 @@ def _write_program(w: dict[str, np.ndarray[Any, Any]]) -> Program:
 @cache
 def _resident() -> tuple[int, int, int, int, np.ndarray[Any, Any]]:
     """Return (address of the weights, address of the program, units, start, weights of the output), laid out once."""
-    tensors = read_safetensors(WEIGHTS_FILE)
+    tensors = load_file(WEIGHTS_FILE)
     program = _write_program(tensors)
     units = np.array(program.units, UNIT)
     final = np.append(tensors["final.weight"].ravel(), tensors["final.bias"])

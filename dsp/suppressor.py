@@ -21,9 +21,9 @@ import numpy as np
 from autovoice.dsp import resident
 from autovoice.dsp.native import address_of_record, as_pointer, helper
 from autovoice.dsp.scalar import exp2, log2
-from autovoice.dsp.silero import read_safetensors
 from autovoice.dsp.toolchain import numba
 from autovoice.dsp.vector import TILE, accumulate
+from safetensors.numpy import load_file
 
 carray = numba.carray
 
@@ -105,7 +105,7 @@ def _pack(tensors: dict[str, np.ndarray[Any, Any]]) -> np.ndarray[Any, Any]:
 
 @cache
 def _weights() -> int:
-    return resident.keep(_pack(read_safetensors(WEIGHTS_FILE)))
+    return resident.keep(_pack(load_file(WEIGHTS_FILE)))
 
 
 @cache

@@ -11,14 +11,13 @@ DFT under a periodic Hann window; that is checked here and not shipped. Everythi
 from __future__ import annotations
 
 import importlib.util
-import json
-import struct
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from autovoice.dsp import silero
+from safetensors.numpy import save_file
 
 VERSION = "6.2.3"
 ONNX_FILE = "silero_vad_16k_op15.onnx"
@@ -58,24 +57,14 @@ def read_onnx(path: Path) -> dict[str, np.ndarray[Any, Any]]:
     return {ours: found[theirs] for theirs, ours in NAMES.items()}
 
 
-def write_safetensors(path: Path, tensors: dict[str, np.ndarray[Any, Any]], metadata: dict[str, str]) -> None:
-    """Write float32 tensors in the safetensors format: the header's length, the header in JSON, the values."""
-    header: dict[str, Any] = {"__metadata__": metadata}
-    at = 0
-    for name, values in tensors.items():
-        size = values.astype("<f4").nbytes
-        header[name] = {"dtype": "F32", "shape": list(values.shape), "data_offsets": [at, at + size]}
-        at += size
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(v.astype("<f4").tobytes() for v in tensors.values()))
-
-
 def main() -> None:
     """Write the file."""
     target = Path(sys.argv[1]) if len(sys.argv) > 1 else silero.WEIGHTS_FILE
     target.parent.mkdir(exist_ok=True)
-    write_safetensors(target, read_onnx(package_folder() / ONNX_FILE), METADATA)
+    tensors = {name: np.ascontiguousarray(values) for name, values in read_onnx(package_folder() / ONNX_FILE).items()}
+    partial = target.with_name(target.name + ".part")
+    save_file(tensors, partial, metadata=METADATA)
+    partial.replace(target)
     print(f"{target}: {target.stat().st_size} bytes")
 
 

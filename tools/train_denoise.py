@@ -14,8 +14,6 @@ band envelopes over 0.4 s, which is what STOI measures (C. H. Taal et al., IEEE 
 from __future__ import annotations
 
 import argparse
-import json
-import struct
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +24,7 @@ import soundfile
 from autovoice.dsp import suppressor
 from autovoice.dsp.stages import denoise
 from autovoice.dsp.suppressor import BANDS, CELLS, DENSE, FEATURES
+from safetensors.numpy import save_file
 
 Array = np.ndarray[Any, Any]
 
@@ -37,6 +36,7 @@ BINS = int(suppressor.TOP_HZ / RATE * SIZE)
 HERTZ = np.arange(BINS) * RATE / SIZE
 STEPS = 480  # evaluations in one example: 2.56 s
 BATCH = 64
+METADATA = {"source": "autovoice.tools.train_denoise, voices of Kokoro-82M (Apache-2.0)", "license": "Apache-2.0"}
 RMS = 0.05  # of a voice and of a noise at 0 dB
 MAKE_S = 3.0  # length of the noises that are made
 CURVE = 0.4  # exponent of the compressed spectra
@@ -248,20 +248,6 @@ def loss(gain: Any, energies: Any, bins: Any) -> Any:
     return sum(LOSSES[name] * term for name, term in terms.items())
 
 
-def write_safetensors(path: Path, tensors: dict[str, Array]) -> None:
-    """Write float32 tensors as `autovoice.dsp.silero.read_safetensors` reads them."""
-    header: dict[str, Any] = {"__metadata__": {"source": "autovoice.tools.train_denoise", "license": "Apache-2.0"}}
-    blobs, at = [], 0
-    for name, tensor in tensors.items():
-        blob = tensor.astype("<f4").tobytes()
-        header[name] = {"dtype": "F32", "shape": list(tensor.shape), "data_offsets": [at, at + len(blob)]}
-        blobs.append(blob)
-        at += len(blob)
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
-
-
 def train(voices: list[Array], minutes: float, seed: int, tell: Callable[[str], None]) -> dict[str, Array]:
     """Return the weights after a time of training."""
     import torch
@@ -298,7 +284,15 @@ def main() -> None:
     voices = load_voices(arguments.voices, np.random.default_rng(arguments.seed))
     if not voices:
         parser.error(f"no WAV file in {', '.join(map(str, arguments.voices))}")
-    write_safetensors(arguments.out, train(voices, arguments.minutes, arguments.seed, print))
+    weights = train(voices, arguments.minutes, arguments.seed, print)
+    write(arguments.out, weights)
+
+
+def write(path: Path, weights: dict[str, Array]) -> None:
+    """Write the weights as safetensors; the file appears when it is complete."""
+    partial = path.with_name(path.name + ".part")
+    save_file({name: np.ascontiguousarray(tensor, np.float32) for name, tensor in weights.items()}, partial, metadata=METADATA)
+    partial.replace(path)
 
 
 if __name__ == "__main__":

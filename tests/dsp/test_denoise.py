@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from autovoice.dsp import suppressor
-from autovoice.dsp.silero import read_safetensors
 from autovoice.dsp.stages import denoise
 from autovoice.dsp.toolchain import numba
 from autovoice.rt import Chain
+from safetensors.numpy import load_file
 
 RATE = 48_000  # Hz
 RATES = (44_100, 48_000, 88_200, 96_000, 192_000)
@@ -163,7 +163,7 @@ def test_the_network_is_the_one_of_the_weights():
     gains = np.zeros((300, suppressor.BANDS), np.float32)
     _evaluate(state, power / state["scale"], gains)
 
-    w = {name: tensor.astype(np.float64) for name, tensor in read_safetensors(suppressor.WEIGHTS_FILE).items()}
+    w = {name: tensor.astype(np.float64) for name, tensor in load_file(suppressor.WEIGHTS_FILE).items()}
     levels = np.log2(power.astype(np.float64) + 1e-11)
     level, floor, hidden = levels[0].mean(), levels[0].copy(), [np.zeros(64), np.zeros(64)]
 

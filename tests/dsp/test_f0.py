@@ -9,6 +9,7 @@ from autovoice.dsp.native import call_stage
 from autovoice.dsp.stage import BLOCK, SEGMENT, load
 from autovoice.dsp.toolchain import numba
 from numpy.typing import NDArray
+from safetensors.numpy import load_file
 
 Signal = NDArray[np.float32]
 
@@ -109,7 +110,7 @@ def test_the_choice_is_the_forward_recursion_of_its_weights():
     t = decisions(stage.address, s, *pointers, b, voice_in_noise(), x, feature, lag, probability, count)
     assert t > 190
 
-    w = np.load(f0_choice.WEIGHTS_FILE)
+    w = {name: values.squeeze() for name, values in load_file(f0_choice.WEIGHTS_FILE).items()}
     hidden = np.maximum(feature @ w["hidden_weight"].astype(np.float64) + w["hidden_bias"], 0)
     odds = 2 ** (hidden @ w["output_weight"] + w["output_bias"])
     voices, lags, unvoiced = np.zeros(0), np.zeros(0), 1.0

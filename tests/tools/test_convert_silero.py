@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 
 import numpy as np
 import pytest
-from autovoice.dsp.silero import WEIGHTS_FILE, read_safetensors
+from autovoice.dsp.silero import WEIGHTS_FILE
 from autovoice.tools import convert_silero
-
-
-def test_what_is_written_is_read_again(tmp_path: Path) -> None:
-    copy = tmp_path / "weights.safetensors"
-    convert_silero.write_safetensors(copy, read_safetensors(WEIGHTS_FILE), convert_silero.METADATA)
-    assert copy.read_bytes() == WEIGHTS_FILE.read_bytes()
+from safetensors.numpy import load_file
 
 
 def test_the_shipped_weights_are_those_of_the_package() -> None:
@@ -22,8 +16,8 @@ def test_the_shipped_weights_are_those_of_the_package() -> None:
     if importlib.util.find_spec("silero_vad") is None:
         pytest.skip("silero-vad is not installed")
     theirs = convert_silero.read_onnx(convert_silero.package_folder() / convert_silero.ONNX_FILE)
-    ours = read_safetensors(WEIGHTS_FILE)
-    assert list(ours) == list(theirs)
+    ours = load_file(WEIGHTS_FILE)
+    assert set(ours) == set(theirs)
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
 
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import soundfile
 from autovoice.dsp import suppressor
-from autovoice.dsp.silero import read_safetensors
 from autovoice.dsp.toolchain import numba
 from autovoice.tools import train_denoise as training
+from safetensors.numpy import load_file
 
 
 @numba.njit(error_model="numpy")
@@ -52,8 +52,8 @@ def test_the_bands_are_those_of_the_stage():
 def test_two_seconds_of_training_give_a_file_of_the_right_shapes(voices, monkeypatch, tmp_path):
     pytest.importorskip("torch")
     monkeypatch.setattr(training, "BATCH", 2)
-    training.write_safetensors(tmp_path / "w", training.train(voices, 2 / 60, 0, print))
-    made, shipped = read_safetensors(tmp_path / "w"), read_safetensors(suppressor.WEIGHTS_FILE)
+    training.write(tmp_path / "w", training.train(voices, 2 / 60, 0, print))
+    made, shipped = load_file(tmp_path / "w"), load_file(suppressor.WEIGHTS_FILE)
     assert {name: t.shape for name, t in made.items()} == {name: t.shape for name, t in shipped.items()}
     assert all(np.isfinite(t).all() for t in made.values())
 

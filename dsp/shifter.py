@@ -183,17 +183,19 @@ def wanted_period(t, i, block):
 def pitch_ratio(t, i, block):
     """Return output pitch over input pitch for the grain to come."""
     period = wanted_period(t, i, block)
-    ratio = coming_period(t, block) / period if period > 0.0 else np.float64(exp2(t.semitones[i] * OCTAVES_PER_SEMITONE))
+    ratio = (
+        coming_period(t, block.frame + i) / period if period > 0.0 else np.float64(exp2(t.semitones[i] * OCTAVES_PER_SEMITONE))
+    )
     return min(max(ratio, LEAST_RATIO), MOST_RATIO)
 
 
 @helper
-def coming_period(t, block):
+def coming_period(t, frame):
     """Return the input period that the distance to the next grain is made from."""
     v = t.voice
     if t.mode == SHIFT and v.next_centre > v.first_centre:
         return psola.coming_period(v, t.marks)
-    return pitch_marks.period_near(t.marks, np.float64(block.frame - v.delay))
+    return pitch_marks.period_near(t.marks, np.float64(frame - v.delay))
 
 
 @helper

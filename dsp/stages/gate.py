@@ -56,6 +56,7 @@ STATE = [
     *noise_floor.STATE,
     ("row", "f4", (SEGMENT,)),  # linear peak or decision, then gain
     ("heard", "f4", (1 + SEGMENT,)),  # what is listened to, after the last frame of before
+    ("sidechain", "f4"),  # Hz, of this segment
     ("place", "i8"),  # 0 = open, CLOSED = closed
     ("open_for", "i8"),  # frames until it starts to close, 0 = closing or closed
     ("hold_frames", "i8"),
@@ -139,6 +140,7 @@ def _set(state: Any, p: Any, block: Any) -> None:
     state.hold_frames = max(1, np.int64(p.hold[0] * per_ms + 0.5))
     state.up = np.int64(CLOSED / max(p.attack[0] * per_ms, 1.0))
     state.down = np.int64(CLOSED / max(p.release[0] * per_ms, 1.0))
+    state.sidechain = p.sidechain[0]
     adaptive = np.int64(p.mode[0])
     if adaptive != state.adaptive:
         noise_floor.forget(state)
@@ -356,10 +358,10 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
     state, frames = s[0], block.frames
     if block.frame % SEGMENT == 0 or state.hold_frames == 0:
         _set(state, p, block)
-    filtered = p.sidechain[0] > LOWEST_SIDECHAIN
+    filtered = state.sidechain > LOWEST_SIDECHAIN
     if filtered:
         for c in range(block.channels):
-            _listen(s[c], x[c], p.sidechain[0], block)
+            _listen(s[c], x[c], state.sidechain, block)
     _measure(state, x, block)
     if state.adaptive:
         _judge(s, x, block, filtered)

@@ -77,7 +77,7 @@ def aim(t, p, block):
         u.running = 0
         block.post.target_hz = ZERO
         return ZERO
-    lead = tuning.midi_of(block.sample_rate / shifter.coming_period(t, block), reference)
+    lead = tuning.midi_of(block.sample_rate / shifter.coming_period(t, block.frame), reference)
     key, mask = np.int64(p.key[0]), MASKS[np.int64(p.scale[0])]
     seconds = SEGMENT / block.sample_rate
     if not u.running:

@@ -31,12 +31,13 @@ def _voice(frames, rate=RATE, seed=0):
 
 
 def _moves(random, name, frames):
-    """Every parameter sent to random places of its range at random frames."""
-    return [
-        Event(int(random.integers(frames)), f"{name}/{p.name}", float(random.uniform(p.minimum, p.maximum)))
-        for p in load(name).parameters
-        for _ in range(3)
-    ]
+    """Every parameter sent to random places of its range, or to random choices, at random frames."""
+
+    def place(p):
+        value = random.uniform(p.minimum, p.maximum)
+        return float(round(value) if p.scale in ("switch", "choice") else value)
+
+    return [Event(int(random.integers(frames)), f"{name}/{p.name}", place(p)) for p in load(name).parameters for _ in range(3)]
 
 
 @settings(max_examples=12, deadline=None)
@@ -97,6 +98,7 @@ def test_a_move_of_any_parameter_makes_no_click():
     for name in STAGES:
         for parameter in load(name).parameters:
             sent = (parameter.minimum + parameter.maximum) / 2
+            sent = float(np.ceil(sent)) if parameter.scale in ("switch", "choice") else sent
             y = _chain(name).render(x, sample_rate=RATE, events=[Event(RATE // 2, f"{name}/{parameter.name}", sent)])
             jolt = np.abs(np.diff(y.astype(float), 2))
             assert jolt[RATE // 4 :].max() < 0.002, f"{name}/{parameter.name}"

@@ -125,6 +125,11 @@ def test_at_0_ms_vibrato_goes_unless_it_is_asked_for() -> None:
     assert extent(tuned(voice, vibrato=1.0), 5.5) > 0.8 * extent(voice, 5.5)
 
 
+def test_a_voice_that_keeps_its_vibrato_lands_on_the_next_note_too() -> None:
+    heard = tuned(sung(np.concatenate([np.full(RATE, 57.2), np.full(RATE, 59.8)])), vibrato=1.0)
+    assert landed(heard, after=1.5) == pytest.approx(60.0, abs=0.03)
+
+
 def test_humanise_leaves_held_notes_more_of_their_drift() -> None:
     time_s = np.arange(4 * RATE) / RATE
     drifting = sung(57 + 0.3 * np.sin(2 * np.pi * 0.7 * time_s))

@@ -17,10 +17,14 @@ import numpy as np
 from autovoice.dsp import pitch_marks, psola
 from autovoice.dsp.native import as_pointer, helper
 from autovoice.dsp.scalar import exp2
-from autovoice.dsp.stage import SEGMENT
+from autovoice.dsp.stage import SEGMENT, Option
 from autovoice.dsp.toolchain import numba
 
 carray = numba.carray
+RANGES_MS = {"low": 16.0, "mid": 10.0, "high": 7.0}  # delay: a period of the lowest voice that all settings serve well
+OPTIONS = (
+    Option("range", "", 0, 2, 1, "choice", help="voice: from 65, 110 or 160 Hz; sets the delay", choices=tuple(RANGES_MS)),
+)
 RING_S = 0.068  # 3.4 of the longest periods
 ENTER_CORRELATION = np.float32(0.5)  # between two periods, for a run of grains to begin
 LEAVE_CORRELATION = np.float32(0.3)  # below it for DOUBTS marks in a row, a run ends: what the pitch tracker heard is hiss
@@ -71,10 +75,20 @@ def memory(sample_rate: float, **options: object) -> int:
     return 2 * ring_frames(sample_rate)
 
 
-def prepare(state: Any, sample_rate: float, delay: int) -> None:
-    """Set what depends on the sample rate and the delay in frames. Control thread only."""
+def latency(sample_rate: float, range: str) -> int:
+    """Return the delay in frames."""
+    return round(RANGES_MS[range] * 1e-3 * sample_rate)
+
+
+def settle(sample_rate: float, range: str) -> int:
+    """Return the frames until the levels match and the marks sit on the pulses."""
+    return round(0.1 * sample_rate)
+
+
+def prepare(state: Any, sample_rate: float, range: str) -> None:
+    """Set what depends on the sample rate and the range. Control thread only."""
     first = state[0]
-    first["voice"]["delay"] = delay
+    first["voice"]["delay"] = latency(sample_rate, range)
     first["mask"] = ring_frames(sample_rate) - 1
     first["leak"] = 1 - np.exp(-SEGMENT / (LEVEL_S * sample_rate))
     first["level"] = 1

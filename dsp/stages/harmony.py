@@ -15,12 +15,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from autovoice.dsp import pitch_marks, psola, tuning
+from autovoice.dsp import pitch_marks, psola, shifter, tuning
 from autovoice.dsp.native import as_pointer, helper
 from autovoice.dsp.scalar import db_to_gain, exp2
 from autovoice.dsp.shifter import DOUBTS, ENTER_CORRELATION, LEAVE_CORRELATION, RING_S
-from autovoice.dsp.stage import SEGMENT, Option, Param
-from autovoice.dsp.stages.shift import RANGES_MS
+from autovoice.dsp.stage import SEGMENT, Param
 from autovoice.dsp.toolchain import numba
 
 REQUIRES = ("marks",)
@@ -56,7 +55,8 @@ PARAMETERS = (
     Param("lead", "dB", OFF_DB, 12.0, 0.0, help=f"level of the voice itself; {OFF_DB:g} = off"),
     *(row for k in range(1, VOICES + 1) for row in _voice(k)),
 )
-OPTIONS = (Option("range", "", 0, 2, 1, "choice", help="voice, as in shift; sets the delay", choices=tuple(RANGES_MS)),)
+OPTIONS = shifter.OPTIONS
+latency, settle = shifter.latency, shifter.settle
 
 STABILITY_S = 0.04  # how long the lead must stay on a note for the voices to follow
 DRIFT_S = 0.25  # time constant of a voice's drift
@@ -110,16 +110,6 @@ def _ring(sample_rate: float) -> int:
 def memory(sample_rate: float, range: str) -> int:
     """Return the values of a channel's ring and of the voices' double one."""
     return 3 * _ring(sample_rate)
-
-
-def latency(sample_rate: float, range: str) -> int:
-    """Return the delay in frames, that of `shift`."""
-    return round(RANGES_MS[range] * 1e-3 * sample_rate)
-
-
-def settle(sample_rate: float, range: str) -> int:
-    """Return the frames until the marks sit on the pulses."""
-    return round(0.1 * sample_rate)
 
 
 def prepare(state: Any, sample_rate: float, range: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from autovoice.dsp import shifter
-from autovoice.dsp.stage import Option, Param
+from autovoice.dsp.stage import Param
 
 REQUIRES = ("marks",)
 
@@ -24,28 +24,10 @@ PARAMETERS = (
     Param("semitones", "st", -24.0, 24.0, 0.0, help="pitch shift; formants stay"),
     Param("formant", "st", -12.0, 12.0, 0.0, help="shift of the formants; pitch stays"),
 )
-RANGES_MS = {"low": 16.0, "mid": 10.0, "high": 7.0}  # delay: a period of the lowest voice that all settings serve well
-OPTIONS = (
-    Option("range", "", 0, 2, 1, "choice", help="voice: from 65, 110 or 160 Hz; sets the delay", choices=tuple(RANGES_MS)),
-)
+OPTIONS = shifter.OPTIONS
 STATE = shifter.STATE
-memory = shifter.memory
+memory, latency, settle, prepare = shifter.memory, shifter.latency, shifter.settle, shifter.prepare
 ZERO = np.float32(0)
-
-
-def latency(sample_rate: float, range: str) -> int:
-    """Return the delay in frames."""
-    return round(RANGES_MS[range] * 1e-3 * sample_rate)
-
-
-def settle(sample_rate: float, range: str) -> int:
-    """Return the frames until the levels match."""
-    return round(0.1 * sample_rate)
-
-
-def prepare(state: Any, sample_rate: float, range: str) -> None:
-    """Set what depends on the sample rate and the range."""
-    shifter.prepare(state, sample_rate, latency(sample_rate, range))
 
 
 def process(s: Any, p: Any, x: Any, block: Any) -> None:

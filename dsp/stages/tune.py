@@ -14,8 +14,7 @@ from typing import Any
 import numpy as np
 from autovoice.dsp import shifter, tuning
 from autovoice.dsp.native import helper
-from autovoice.dsp.stage import SEGMENT, Option, Param
-from autovoice.dsp.stages.shift import RANGES_MS
+from autovoice.dsp.stage import SEGMENT, Param
 
 REQUIRES = ("marks",)
 
@@ -32,28 +31,11 @@ PARAMETERS = (
     Param("formant", "st", -12.0, 12.0, 0.0, help="shift of the formants"),
     Param("reference", "Hz", 400.0, 480.0, 440.0, smooth_ms=0, help="frequency of A4"),
 )
-OPTIONS = (
-    Option("range", "", 0, 2, 1, "choice", help="voice: from 65, 110 or 160 Hz; sets the delay", choices=tuple(RANGES_MS)),
-)
+OPTIONS = shifter.OPTIONS
 STATE = [("tuner", tuning.TUNER), ("goal_hz", "f4"), *shifter.STATE]
-memory = shifter.memory
+memory, latency, settle, prepare = shifter.memory, shifter.latency, shifter.settle, shifter.prepare
 MASKS = tuning.MASKS
 ZERO = np.float32(0)
-
-
-def latency(sample_rate: float, range: str) -> int:
-    """Return the delay in frames, that of `shift`."""
-    return round(RANGES_MS[range] * 1e-3 * sample_rate)
-
-
-def settle(sample_rate: float, range: str) -> int:
-    """Return the frames until the levels match."""
-    return round(0.1 * sample_rate)
-
-
-def prepare(state: Any, sample_rate: float, range: str) -> None:
-    """Set what depends on the sample rate and the range."""
-    shifter.prepare(state, sample_rate, latency(sample_rate, range))
 
 
 def process(s: Any, p: Any, x: Any, block: Any) -> None:

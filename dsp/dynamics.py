@@ -10,14 +10,17 @@ import numpy as np
 from autovoice.dsp.native import fma, helper
 from autovoice.dsp.stage import SEGMENT
 
+BEFORE = 3  # frames of the past that `detect` looks at
 # A row stands before the rows that it is computed from: a vector loop may then write it without fear of its own input.
 DETECTOR = np.dtype(
     [
-        ("least", "f4", (SEGMENT,)),  # octaves: what `held` is at least, whatever came before these two frames
-        ("share", "f4", (SEGMENT,)),  # octaves: what the two frames add to the fading value of before
-        ("need", "f4", (1 + SEGMENT,)),  # octaves: reduction that is asked for, after the last frame of before
-        ("held", "f4", (2,)),  # octaves: y1 of eq. 17, the peak with its release, one and two frames ago
-        ("reduction", "f4"),  # octaves: yL of eq. 17, the peak with release and attack
+        ("least", "f4", (SEGMENT,)),  # octaves: what `held` is at least, whatever came before these four frames
+        ("share", "f4", (SEGMENT,)),  # octaves: what the four frames add to the fading value of before
+        ("need", "f4", (BEFORE + SEGMENT,)),  # octaves: reduction that is asked for, after the last frames of before
+        ("held", "f4", (4,)),  # octaves: y1 of eq. 17, the peak with its release, one to four frames ago
+        ("reduction", "f4", (2,)),  # octaves: yL of eq. 17, the peak with release and attack, one and two frames ago
+        ("attack_ms", "f4"),
+        ("release_ms", "f4"),
         ("attack", "f4"),  # coefficients of the two one-poles
         ("release", "f4"),
     ],
@@ -49,26 +52,47 @@ def forgetting(time_ms, sample_rate):
 
 
 @helper
-def detect(state, reduction, frames):
-    """Smooth `state.need[1:]` into a row by eq. 17: y1 = max(x, a y1' + b x), then yL = a yL' + b y1.
+def set_times(state, attack_ms, release_ms, sample_rate):
+    """Compute the coefficients of both one-poles where a time has changed."""
+    if attack_ms != state.attack_ms or release_ms != state.release_ms:
+        state.attack_ms, state.release_ms = attack_ms, release_ms
+        state.attack, state.release = forgetting(attack_ms, sample_rate), forgetting(release_ms, sample_rate)
 
-    y1 is taken two frames at a time, max(x, a x' + b x, a² y1'' + a b x' + b x): it then waits for half as long.
+
+@helper
+def detect(state, reduction, frames):
+    """Smooth `state.need[BEFORE:]` into a row by eq. 17: y1 = max(x, a y1' + b x), then yL = a yL' + b y1.
+
+    A recursion waits for its last value. Put into itself four times, that of y1 waits for the value of four frames before,
+    y1[n] = max(x0, a x1 + b x0, a^2 max(x2, a x3 + b x2) + ab x1 + b x0, a^4 y1[n - 4] + the weighted sum of x0..x3)
+    with xk = x[n - k], and that of yL, put into itself twice, for the value of two frames before.
     """
     need, least, share = state.need, state.least, state.share
     a = state.release
     b = _ONE - a
-    twice = a * a
-    ab = (_ONE - twice) - b  # so that the shares add up to 1 in spite of rounding: the static curve depends on it
+    a2 = a * a
+    a4 = a2 * a2
+    ab = (_ONE - a2) - b  # so that the weights add up to 1 in spite of rounding: the static curve depends on it
+    a2b = a2 * b
+    a3b = (((_ONE - a4) - b) - ab) - a2b
     for i in range(frames):
-        fresh = b * need[i + 1]
-        least[i] = max(need[i + 1], fma(a, need[i], fresh))
-        share[i] = fma(ab, need[i], fresh)
+        x0, x1, x2, x3 = need[i + 3], need[i + 2], need[i + 1], need[i]
+        fresh = b * x0
+        pair = fma(ab, x1, fresh)
+        least[i] = max(max(x0, fma(a, x1, fresh)), fma(a2, max(x2, fma(a, x3, b * x2)), pair))
+        share[i] = fma(a3b, x3, fma(a2b, x2, pair))
     attack = state.attack
+    attack2 = attack * attack
     rise = _ONE - attack
-    newer, older, smooth = state.held[0], state.held[1], state.reduction
+    rise2 = (_ONE - attack2) - rise
+    y1, y2, y3, y4 = state.held[0], state.held[1], state.held[2], state.held[3]
+    smooth, before = state.reduction[0], state.reduction[1]
     for i in range(frames):
-        newer, older = max(least[i], fma(twice, older, share[i])), newer
-        smooth = fma(attack, smooth, rise * newer)
+        y = max(least[i], fma(a4, y4, share[i]))
+        smooth, before = fma(attack2, before, fma(rise2, y1, rise * y)), smooth
+        y1, y2, y3, y4 = y, y1, y2, y3
         reduction[i] = smooth
-    need[0] = need[frames]
-    state.held[0], state.held[1], state.reduction = newer, older, smooth
+    for k in range(BEFORE):
+        need[k] = need[frames + k]
+    state.held[0], state.held[1], state.held[2], state.held[3] = y1, y2, y3, y4
+    state.reduction[0], state.reduction[1] = smooth, before

@@ -1,14 +1,14 @@
 """Scalar maths whose bits do not depend on the machine's libm: polynomials that inline and vectorise.
 
-Each is plain float32 arithmetic in a fixed order, so a vectorised loop and its scalar tail give the same bits. Compiled
-code only.
+Each is float32 arithmetic in a fixed order, its multiply-adds fused, so a vectorised loop and its scalar tail give the same
+bits. Compiled code only.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, misc"
 
 from __future__ import annotations
 
 import numpy as np
-from autovoice.dsp.native import bits_of_f32, f32_of_bits, helper
+from autovoice.dsp.native import bits_of_f32, f32_of_bits, fma, helper
 
 DB_PER_OCTAVE = np.float32(20 * np.log10(2.0))
 OCTAVES_PER_DB = np.float32(1 / (20 * np.log10(2.0)))
@@ -35,7 +35,7 @@ def exp2(x):
     x = min(max(x, np.float32(-126)), np.float32(126))
     whole = np.floor(x + np.float32(0.5))
     f = x - whole
-    mantissa = ((((E5 * f + E4) * f + E3) * f + E2) * f + E1) * f + _ONE
+    mantissa = fma(fma(fma(fma(fma(E5, f, E4), f, E3), f, E2), f, E1), f, _ONE)
     return f32_of_bits(np.int32(bits_of_f32(mantissa) + (np.int32(whole) << _MANTISSA_BITS)))
 
 
@@ -46,8 +46,8 @@ def log2(x):
     # 0x3F3504F3 is sqrt(1/2): the mantissa falls into [0.707, 1.414)
     exponent = np.int32(np.int32(bits - np.int32(0x3F3504F3)) >> _MANTISSA_BITS)
     t = f32_of_bits(np.int32(bits - (exponent << _MANTISSA_BITS))) - _ONE
-    ratio = ((((((L7 * t + L6) * t + L5) * t + L4) * t + L3) * t + L2) * t + L1) * t + L0
-    return np.float32(exponent) + t * ratio
+    ratio = fma(fma(fma(fma(fma(fma(fma(L7, t, L6), t, L5), t, L4), t, L3), t, L2), t, L1), t, L0)
+    return fma(t, ratio, np.float32(exponent))
 
 
 @helper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -18,7 +19,9 @@ from autovoice.rt.layout import BLOCK_NOW, IMMEDIATELY, RATE_NOW, SHUTDOWN
 from autovoice.rt.memory import release_compiler
 from autovoice.rt.processor import Processor
 from autovoice.rt.record import Recorder
+from autovoice.rt.registry import Entry, publish, withdraw
 from autovoice.rt.telemetry import Stats
+from autovoice.rt.watch import Watcher
 
 BACKENDS = {
     "jack": ("autovoice.rt.backends.jack", "JackBackend"),
@@ -72,6 +75,8 @@ class Engine:
         self._closing = threading.Event()
         self._keeper: threading.Thread | None = None
         self._running = False
+        self._entry: Path | None = None
+        self._watcher: Watcher | None = None
         self.trouble: str | None = None  # why the sound stopped, when the driver ended it
 
     def start(self) -> Self:
@@ -85,17 +90,35 @@ class Engine:
                     self._processor = self._make_processor(backend)
                 self._processor.silence_now()
                 self._processor.presence(1.0)
+                self._processor.keep_worst()
                 backend.start(self._processor)
             except BaseException:
                 backend.close()
                 raise
             self._backend, self._running, self.trouble = backend, True, None
+            self._publish(self._processor)
             release_compiler()
             if self._keeper is None or not self._keeper.is_alive():
                 self._closing.clear()
                 self._keeper = threading.Thread(target=self._keep, name="autovoice-keeper", daemon=True)
                 self._keeper.start()
         return self
+
+    def _publish(self, processor: Processor) -> None:
+        """Let other processes find the counters, and watch the audio thread."""
+        self._withdraw()  # a driver that died left them
+        names = [p.key for p in self._chain.placed]
+        pages = processor.telemetry_path, processor.worst_path
+        self._entry = publish(Entry(self._settings.name, os.getpid(), self._backend_name, *pages, names))
+        self._watcher = Watcher(processor.worst)
+        self._watcher.start()
+
+    def _withdraw(self) -> None:
+        """Undo `_publish`; may be called twice."""
+        withdraw(self._entry)
+        if self._watcher is not None:
+            self._watcher.stop()
+        self._entry = self._watcher = None
 
     def _open_backend(self) -> Backend:
         module, name = BACKENDS[self._backend_name]
@@ -133,6 +156,7 @@ class Engine:
                 with contextlib.suppress(StageError):
                     self._processor.presence(0.0)
                     time.sleep(FADE_OUT_S + 2 * self.block / self.sample_rate)
+            self._withdraw()
             try:
                 self.stop_recording()
             finally:

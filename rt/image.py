@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from autovoice.dsp.stage import SEGMENT, Param
 from autovoice.rt.chain import Chain, Placed
-from autovoice.rt.layout import CELL, CHAIN, COPY, COPY_BYTES, COPY_CELL, MAX_STAGES, SLOT
+from autovoice.rt.layout import CELL, CHAIN, COPY, COPY_BYTES, COPY_CELL, COPY_RING, MAX_STAGES, SLOT
 from autovoice.rt.memory import Arena, address_of, aligned
 
 BYPASS = Param("bypass", "", 0, 1, 0, "switch", "1 = hear the stage's input, delayed as the stage delays")
@@ -29,6 +29,11 @@ def lay_cell(cell: Any, row: np.ndarray[Any, Any], value: float, glide: int) -> 
 def glide_frames(parameter: Param, sample_rate: float) -> int:
     """Return how many frames a change of a parameter takes."""
     return 0 if parameter.steps else max(1, round(parameter.smooth_ms * 1e-3 * sample_rate))
+
+
+def _copy(kind: int, source: int, target: int, size: int = 0, head: int = 0, since: int = 0) -> tuple[int, ...]:
+    """Return one row of COPY."""
+    return kind, source, target, size, head, since
 
 
 class ChainImage:
@@ -62,7 +67,7 @@ class ChainImage:
         header["pad_line"] = address_of(self.arena.take("f4", channels * pad_line))
         self._pad_bytes = channels * pad_line * 4
         header["block"]["channels"], header["block"]["sample_rate"] = channels, sample_rate
-        for bus in (header["bus"], header["post"], header["block"]["bus"], header["block"]["post"]):
+        for bus in (header["block"]["bus"], header["block"]["post"]):
             bus["level_dbfs"] = -120.0
             bus["f0_frame"] = -1
         upstream = settle = 0
@@ -112,34 +117,51 @@ class ChainImage:
         """
         self._addresses: list[np.ndarray[Any, Any]] = []
         before = {p.key: (k, p) for k, p in enumerate(old.chain.placed)}
-        plan: list[tuple[int, int, int, int]] = []
+        plan: list[tuple[int, ...]] = []
         for k, p in enumerate(self.chain.placed):
             found = before.get(p.key)
             if found is None or found[1].stage is not p.stage or found[1].options != p.options:
                 continue
             source, target = old.slots[found[0]], self.slots[k]
             state, line = self._sizes[k]
-            plan.append((COPY_BYTES, source["state"], target["state"], state))
+            plan.append(_copy(COPY_BYTES, source["state"], target["state"], state))
             plan += self._memory_copies(old, found[0], k)
-            plan.append((COPY_BYTES, source["delay"], target["delay"], line))
+            plan.append(_copy(COPY_BYTES, source["delay"], target["delay"], line))
             for c in range(int(target["cell_count"])):
-                plan.append((COPY_CELL, source["cells"] + c * CELL.itemsize, target["cells"] + c * CELL.itemsize, 0))
-            plan.append((COPY_CELL, old.wet_address(found[0]), self.wet_address(k), 0))
+                plan.append(_copy(COPY_CELL, source["cells"] + c * CELL.itemsize, target["cells"] + c * CELL.itemsize))
+            plan.append(_copy(COPY_CELL, old.wet_address(found[0]), self.wet_address(k)))
             target["moving"] = 1
         if len(plan) and self.record[0]["pad"] == old.record[0]["pad"]:
-            plan.append((COPY_BYTES, old.record[0]["pad_line"], self.record[0]["pad_line"], self._pad_bytes))
+            plan.append(_copy(COPY_BYTES, old.record[0]["pad_line"], self.record[0]["pad_line"], self._pad_bytes))
         copies = np.array(plan, COPY)
         self._copies = Arena(copies.nbytes).take(COPY, max(len(plan), 1))
         self._copies[: len(plan)] = copies
         self.record[0]["copies"], self.record[0]["copy_count"] = address_of(self._copies), len(plan)
 
-    def _memory_copies(self, old: ChainImage, j: int, k: int) -> list[tuple[int, int, int, int]]:
-        """Copy a stage's memory from slot j of the old chain, and put right the addresses that came with its state."""
-        memory, state = self._memories[k], self.states[k]
+    def _memory_copies(self, old: ChainImage, j: int, k: int) -> list[tuple[int, ...]]:
+        """Copy a stage's memory from slot j of the old chain, and put right the addresses that came with its state.
+
+        A ring, where the stage says that its memory begins with one, is copied here and now, while the audio thread goes on
+        writing to it; that thread adds what is new when it adopts the chain. What it copies at once then stays small.
+        """
+        memory, state, before = self._memories[k], self.states[k], old._memories[j]
         if memory.size == 0:
             return []
         self._addresses.append(state["memory"].copy())
-        plan = [(COPY_BYTES, address_of(old._memories[j]), address_of(memory), memory.nbytes)]
+        plan: list[tuple[int, ...]] = []
+        length = 0
+        if ring := getattr(self.chain.placed[k].stage.module, "RING", None):
+            size, head = ring
+            source = old.states[j]
+            length, since = int(source[size][0]), int(source[head][0])
+            memory[:, :length] = before[:, :length]
+            where = address_of(source[head])
+            plan += [
+                _copy(COPY_RING, address_of(a), address_of(b), length, where, since)
+                for a, b in zip(before, memory, strict=True)
+            ]
         for c in range(len(memory)):
-            plan.append((COPY_BYTES, address_of(self._addresses[-1]) + 8 * c, address_of(state["memory"][c:]), 8))
+            rest = memory[c, length:]
+            plan.append(_copy(COPY_BYTES, address_of(before[c, length:]), address_of(rest), rest.nbytes))
+            plan.append(_copy(COPY_BYTES, address_of(self._addresses[-1]) + 8 * c, address_of(state["memory"][c:]), 8))
         return plan

@@ -6,6 +6,8 @@ fields. Lines that two threads write stand on cache lines of their own.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from autovoice.dsp.stage import BLOCK, BUS, SEGMENT
 
@@ -17,6 +19,13 @@ BYPASS_INDEX = -1  # the parameter index that means "the stage's wet share"
 IMMEDIATELY = -1  # an event frame that means "as soon as you read it"
 SUB_BUCKETS = 32  # histogram buckets per octave: 3 % wide
 HISTOGRAM = SUB_BUCKETS * 32  # 1 ns up to 2**36 ns
+
+
+def field_offset(record: np.dtype[Any], name: str) -> int:
+    """Return where a field lies in a record, in bytes."""
+    assert record.fields is not None
+    return int(record.fields[name][1])
+
 
 CELL = np.dtype(
     [
@@ -52,9 +61,19 @@ SLOT = np.dtype(
 )
 """One stage in a chain."""
 
-COPY = np.dtype([("kind", "i8"), ("source", "i8"), ("target", "i8"), ("size", "i8")], align=True)
-"""What an adopted chain takes over from the one that plays: raw bytes, or a cell's present value."""
-COPY_BYTES, COPY_CELL = 0, 1
+COPY = np.dtype(
+    [
+        ("kind", "i8"),
+        ("source", "i8"),
+        ("target", "i8"),
+        ("size", "i8"),  # bytes; of a ring, values
+        ("head", "i8"),  # of a ring: the address of how many values were ever written to it
+        ("since", "i8"),  # and how many those were before control copied it
+    ],
+    align=True,
+)
+"""What an adopted chain takes over from the one that plays: raw bytes, a cell's present value, what is new in a ring."""
+COPY_BYTES, COPY_CELL, COPY_RING = 0, 1, 2
 
 CHAIN = np.dtype(
     [
@@ -69,12 +88,15 @@ CHAIN = np.dtype(
         ("copies", "i8"),
         ("copy_count", "i8"),
         ("generation", "i8"),
-        ("block", BLOCK),
-        ("bus", BUS),  # latched at multiples of SEGMENT
-        ("post", BUS),
+        ("block", BLOCK),  # its `post` becomes its `bus` at multiples of SEGMENT
     ],
     align=True,
 )
+
+BUS_BYTES = BUS.itemsize
+BLOCK_OFFSET = field_offset(CHAIN, "block")
+BUS_OFFSET, POST_OFFSET = (BLOCK_OFFSET + field_offset(BLOCK, name) for name in ("bus", "post"))
+"""Where a chain's buses lie in its record."""
 
 EVENT = np.dtype(
     [
@@ -119,8 +141,8 @@ TELEMETRY = np.dtype(
         ("swaps", "i8"),
         ("record_dropped", "i8"),  # frames the recorder had no room for
         ("load", "f8"),  # share of the period, smoothed over about a second
-        ("in_peaks", "f4", (SEGMENT,)),  # decaying peak meters, amplitude: the meter is the largest of a row
-        ("out_peaks", "f4", (SEGMENT,)),
+        ("in_peak", "f4"),  # decaying peak meters, amplitude
+        ("out_peak", "f4"),
         ("bus", BUS),
         ("driver", "i8", (LINE,)),  # written by other driver threads: xruns, shutdown, buffer size, freewheel, ...
         ("callback", "i8", (HISTOGRAM,)),
@@ -140,11 +162,11 @@ ENGINE = np.dtype(
         ("self_address", "i8"),
         ("sample_rate", "f8"),
         ("period_ns_per_frame", "f8"),
-        ("width", "i8"),  # SEGMENT, where a loop should not know it when it is compiled
         ("in_channels", "i8"),
         ("out_channels", "i8"),
         ("channels", "i8"),
         ("frame", "i8"),  # absolute: frames processed since the start
+        ("ended_ns", "i8"),  # CLOCK_MONOTONIC at the end of the last callback
         ("latency", "i8"),
         ("telemetry", "i8"),
         ("current", "i8"),
@@ -162,6 +184,7 @@ ENGINE = np.dtype(
         ("pending_head", "i8"),
         ("pending_tail", "i8"),
         ("trace", "i8"),  # address of one BUS for each segment of a render, or 0
+        ("worst", "i8"),  # address of the page of worst blocks (rt/worst.py), or 0
         ("profile", "i8"),  # 1 = time every stage of every segment, 0 = of each 16th cycle
         ("enter_hook", "i8"),  # called around the callback by the malloc watcher, or 0
         ("exit_hook", "i8"),
@@ -172,6 +195,7 @@ ENGINE = np.dtype(
         ("gain_out", "f4", (SEGMENT,)),
         ("unity", "i8"),  # the output gain and the mix rest at exactly 1
         ("square", "f4", (SEGMENT,)),  # the segment's squared input, for the level
+        ("per_square", "f4"),  # what makes their sum a mean
         ("unused_line_0", "i8", (LINE,)),
         ("next", "i8"),  # control -> audio: a chain to adopt, or 0
         ("unused_line_1", "i8", (LINE,)),
@@ -182,3 +206,6 @@ ENGINE = np.dtype(
     ],
     align=True,
 )
+
+BACK_TO_BACK = -1
+"""A `late_ns` that says: this call began as the last one ended, as when a file is rendered; the clock need not be read."""

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from autovoice.dsp.stage import BUS, MAX_CHANNELS, SEGMENT, Param, StageError, check_sample_rate, suggest
 from autovoice.rt import atomics
-from autovoice.rt.callback import NEXT, RECORDER, RETIRED, RUN, RUN_FILE
+from autovoice.rt.callback import RECORDER, RETIRED, RUN, RUN_FILE
 from autovoice.rt.chain import Chain, Event, check_channels
 from autovoice.rt.image import BYPASS, ROW_BYTES, ChainImage, delay_length, glide_frames, lay_cell
 from autovoice.rt.layout import (
@@ -25,7 +25,9 @@ from autovoice.rt.layout import (
 )
 from autovoice.rt.memory import Arena, address_of, aligned
 from autovoice.rt.ring import Ring
+from autovoice.rt.swap import NEXT
 from autovoice.rt.telemetry import MAGIC, Telemetry
+from autovoice.rt.worst import BUDGET_SHARE, PAGE, WorstPage
 
 MASTER = (
     Param("input", "dB", -60.0, 24.0, 0.0, help="input trim"),
@@ -86,6 +88,11 @@ class Processor:
         self._shared = shared
         self.telemetry = Telemetry(shared.take(TELEMETRY))
         self.telemetry_path = shared.path
+        self._worst = Arena(PAGE.itemsize, shared="autovoice-worst")
+        self.worst = WorstPage(self._worst.take(PAGE))
+        self.worst.prepare(self.sample_rate)
+        self.worst_path = self._worst.path
+        self._generation = 0
         self._ring = Ring(EVENT, EVENTS_CAPACITY)
         self._record = self._arena.take(ENGINE)
         self.engine = self._record[0]
@@ -119,8 +126,8 @@ class Processor:
         e = self.engine
         e["self_address"], e["telemetry"] = self.address, address_of(self.telemetry.array)
         e["sample_rate"], e["period_ns_per_frame"] = self.sample_rate, 1e9 / self.sample_rate
-        e["width"] = SEGMENT
         e["in_channels"], e["channels"] = self.in_channels, self.channels
+        e["per_square"] = 1 / (SEGMENT * self.in_channels)
         e["out_channels"], e["latency"] = self.out_channels, self.latency
         e["fade_frames"] = max(1, round(SWAP_FADE_MS * 1e-3 * self.sample_rate))
         e["dry_line"], e["dry_mask"] = address_of(self._arena.take("f4", self.channels * line)), line - 1
@@ -140,7 +147,16 @@ class Processor:
 
     def _image(self, chain: Chain) -> ChainImage:
         uids = {p.key: self._uid(p.key, p.stage.name) for p in chain.placed}
-        return ChainImage(chain, uids, self.sample_rate, self.channels, self.latency)
+        self._generation += 1
+        self.worst.name_stages(self._generation, [p.key for p in chain.placed])
+        image = ChainImage(chain, uids, self.sample_rate, self.channels, self.latency)
+        image.record[0]["generation"] = self._generation
+        return image
+
+    def keep_worst(self, budget_share: float = BUDGET_SHARE) -> None:
+        """Keep records of the worst blocks, and of those over a share of the period. Before the driver starts."""
+        self.worst.prepare(self.sample_rate, budget_share)
+        self.engine["worst"] = address_of(self.worst.array)
 
     def resolve(self, path: str) -> tuple[int, int, Param]:
         """Return (uid, parameter index, table row) of `stage/parameter`; raises StageError that offers the nearest name."""
@@ -247,6 +263,7 @@ class Processor:
     def close(self) -> None:
         """Release descriptors; the driver must have stopped."""
         self._shared.close()
+        self._worst.close()
 
 
 def render(

@@ -8,9 +8,13 @@ from autovoice.dsp.native import as_pointer, copy_bytes, helper, load_i64, octav
 from autovoice.dsp.stage import SEGMENT
 from autovoice.dsp.toolchain import numba
 from autovoice.rt.layout import HISTOGRAM, SUB_BUCKETS
+from llvmlite import ir
+from numba.extending import intrinsic
 
 carray = numba.carray
 ROW_BYTES = SEGMENT * 4
+_LANES = 8  # float32 of one vector
+_I32 = ir.IntType(32)
 
 
 @helper
@@ -29,9 +33,18 @@ def rows_at(address, channels, width):
 
 
 @helper
+def copy_frames(target, source, frames):
+    """Copy frames of one channel between addresses: a whole segment, the usual case, without a call."""
+    if frames == SEGMENT:
+        copy_bytes(target, source, ROW_BYTES)
+    else:
+        copy_bytes(target, source, 4 * frames)
+
+
+@helper
 def line_write(line, mask, channel, frame, source, frames):
     """Write frames into a channel's row of a delay line. A segment never wraps: rows are multiples of SEGMENT long."""
-    copy_bytes(line + 4 * (channel * (mask + 1) + (frame & mask)), source, 4 * frames)
+    copy_frames(line + 4 * (channel * (mask + 1) + (frame & mask)), source, frames)
 
 
 @helper
@@ -40,7 +53,7 @@ def line_read(line, mask, channel, frame, target, frames):
     row = line + 4 * channel * (mask + 1)
     at = frame & mask
     first = min(frames, mask + 1 - at)
-    copy_bytes(target, row + 4 * at, 4 * first)
+    copy_frames(target, row + 4 * at, first)
     if first < frames:
         copy_bytes(target + 4 * first, row, 4 * (frames - first))
 
@@ -71,15 +84,20 @@ def row_at(address, frames):
     return carray(as_pointer(address), (frames,), np.float32)
 
 
-@helper
-def fold_sum(row, width):
-    """Sum a row of `width` = SEGMENT by halves: a fixed order, so the bits do not depend on the machine or the cut.
+@intrinsic
+def sum_segment(typing, address):
+    """Sum SEGMENT float32 at an address by halves, in vectors of eight: one order, so the bits do not depend on the machine."""
 
-    The width comes from memory: of a constant one the optimiser would make 60 scalar additions.
-    """
-    half = width >> 1
-    while half >= 8:
-        for i in range(half):
-            row[i] += row[i + half]
-        half >>= 1
-    return ((row[0] + row[4]) + (row[1] + row[5])) + ((row[2] + row[6]) + (row[3] + row[7]))
+    def code(context, builder, signature, args):
+        kind = ir.VectorType(ir.FloatType(), _LANES)
+        row = builder.inttoptr(args[0], kind.as_pointer())
+        parts = [builder.load(builder.gep(row, [ir.Constant(_I32, k)]), align=4) for k in range(SEGMENT // _LANES)]
+        while len(parts) > 1:
+            half = len(parts) // 2
+            parts = [builder.fadd(parts[k], parts[k + half]) for k in range(half)]
+        while (half := parts[0].type.count // 2) > 0:
+            low, high = (ir.Constant(ir.VectorType(_I32, half), list(range(at, at + half))) for at in (0, half))
+            parts = [builder.fadd(*(builder.shuffle_vector(parts[0], parts[0], lanes) for lanes in (low, high)))]
+        return builder.extract_element(parts[0], ir.Constant(_I32, 0))
+
+    return numba.types.float32(numba.types.uintp), code

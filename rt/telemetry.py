@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from autovoice.rt.layout import BLOCK_NOW, SHUTDOWN, SUB_BUCKETS, TELEMETRY, XRUNS
 
-MAGIC = 0x4156_5445_4C45_0001  # "AVTELE", layout 1
+MAGIC = 0x4156_5445_4C45_0002  # "AVTELE", layout 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +106,8 @@ class Telemetry:
             latency_frames=int(r["latency"]),
             sample_rate=float(r["sample_rate"]),
             block=block,
-            in_peak_dbfs=_dbfs(float(r["in_peaks"].max())),
-            out_peak_dbfs=_dbfs(float(r["out_peaks"].max())),
+            in_peak_dbfs=_dbfs(float(r["in_peak"])),
+            out_peak_dbfs=_dbfs(float(r["out_peak"])),
             f0_hz=float(r["bus"]["f0_hz"]),
             voicing=float(r["bus"]["voicing"]),
             level_dbfs=float(r["bus"]["level_dbfs"]),

@@ -19,10 +19,11 @@ import numpy as np
 import pytest
 from autovoice.dsp.stage import MAX_CHANNELS
 from autovoice.rt import Chain, atomics
-from autovoice.rt.callback import NEXT, RUN
+from autovoice.rt.callback import RUN
 from autovoice.rt.memory import address_of
 from autovoice.rt.processor import Processor
 from autovoice.rt.realtime import may_fifo
+from autovoice.rt.swap import NEXT
 
 SAMPLE_RATE = 48_000  # Hz
 DEMO = ["highpass", "gate", "pitch", {"stage": "shift", "semitones": 4.0}, "compressor", "limiter"]

@@ -13,7 +13,7 @@ import math
 from typing import Any
 
 import numpy as np
-from autovoice.dsp.dynamics import DETECTOR, detect, forgetting, linked_peak
+from autovoice.dsp.dynamics import BEFORE, DETECTOR, detect, linked_peak, set_times
 from autovoice.dsp.filters import HIGHPASS, highpass
 from autovoice.dsp.native import helper
 from autovoice.dsp.scalar import DB_PER_OCTAVE, OCTAVES_PER_DB, exp2, log2
@@ -37,7 +37,7 @@ STATE = [
 
 _NARROWEST_KNEE = np.float32(1e-3)  # dB: a knee of zero would divide by zero
 _BUTTERWORTH = math.sqrt(2)  # damping 1 / Q
-_ZERO, _HALF, _ONE, _FOUR = np.float32(0), np.float32(0.5), np.float32(1), np.float32(4)
+_ZERO, _QUARTER, _HALF, _ONE = np.float32(0), np.float32(0.25), np.float32(0.5), np.float32(1)
 
 
 def settle(sample_rate: float) -> int:
@@ -60,22 +60,34 @@ def _side_chain_peak(s: Any, p: Any, x: Any, block: Any) -> None:
 
 
 @helper
+def _reduction(level: Any, threshold: Any, half: Any, per_half: Any, slope: Any) -> Any:
+    """Return the reduction in octaves that the static curve (eq. 4) asks for, `half` a knee being `per_half` of 1/4."""
+    over = level - threshold
+    bent = min(max(over + half, _ZERO), half + half)
+    return slope * (bent * bent * per_half + max(over - half, _ZERO))
+
+
+@helper
 def _curve(need: Any, peak: Any, p: Any, frames: Any) -> None:
-    """Write the reduction that the static curve (eq. 4) asks for."""
-    for i in range(frames):
-        half = max(p.knee[i], _NARROWEST_KNEE) * (_HALF * OCTAVES_PER_DB)
-        slope = _ONE - _ONE / p.ratio[i]
-        over = log2(peak[i]) - p.threshold[i] * OCTAVES_PER_DB
-        bent = min(max(over + half, _ZERO), half + half)
-        need[i + 1] = slope * (bent * bent / (half * _FOUR) + max(over - half, _ZERO))
+    """Write the reduction that the static curve asks for: the same bits where the parameters rest, without the divisions."""
+    last = frames - 1
+    if p.knee[0] == p.knee[last] and p.ratio[0] == p.ratio[last] and p.threshold[0] == p.threshold[last]:
+        half = max(p.knee[0], _NARROWEST_KNEE) * (_HALF * OCTAVES_PER_DB)
+        threshold, slope, per_half = p.threshold[0] * OCTAVES_PER_DB, _ONE - _ONE / p.ratio[0], _QUARTER / half
+        for i in range(frames):
+            need[BEFORE + i] = _reduction(log2(peak[i]), threshold, half, per_half, slope)
+    else:
+        for i in range(frames):
+            half = max(p.knee[i], _NARROWEST_KNEE) * (_HALF * OCTAVES_PER_DB)
+            slope = _ONE - _ONE / p.ratio[i]
+            need[BEFORE + i] = _reduction(log2(peak[i]), p.threshold[i] * OCTAVES_PER_DB, half, _QUARTER / half, slope)
 
 
 def process(s: Any, p: Any, x: Any, block: Any) -> None:
     """Measure, compute the reduction, smooth it, apply it: one pass each, of which only the smoothing is a recursion."""
     detector, gain, frames = s[0].detector, s[0].gain, block.frames
     if block.frame % SEGMENT == 0 or detector.attack == _ZERO:
-        detector.attack = forgetting(p.attack[0], block.sample_rate)
-        detector.release = forgetting(p.release[0], block.sample_rate)
+        set_times(detector, p.attack[0], p.release[0], block.sample_rate)
     if p.sidechain[0] == _ZERO and p.sidechain[frames - 1] == _ZERO and s[0].heard.cutoff == _ZERO:
         linked_peak(x, gain, block)
         for c in range(block.channels):
@@ -86,7 +98,8 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
     detect(detector, gain, frames)
     for i in range(frames):
         gain[i] = exp2(p.makeup[i] * OCTAVES_PER_DB - gain[i])
-    for c in range(block.channels):
+        x[0, i] *= gain[i]
+    for c in range(1, block.channels):
         for i in range(frames):
             x[c, i] *= gain[i]
-    block.post.compressor_db = -detector.reduction * DB_PER_OCTAVE
+    block.post.compressor_db = -detector.reduction[0] * DB_PER_OCTAVE

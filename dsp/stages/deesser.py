@@ -14,7 +14,7 @@ import math
 from typing import Any
 
 import numpy as np
-from autovoice.dsp.dynamics import DETECTOR, detect, forgetting
+from autovoice.dsp.dynamics import BEFORE, DETECTOR, detect, forgetting, set_times
 from autovoice.dsp.native import fma, helper
 from autovoice.dsp.scalar import DB_PER_OCTAVE, OCTAVES_PER_DB, exp2, log2
 from autovoice.dsp.stage import SEGMENT, Param
@@ -103,18 +103,17 @@ def _need(state: Any, p: Any, frames: Any) -> None:
     for i in range(frames):
         share = _HALF * (log2(max(sibilant[i], FLOOR)) - log2(max(whole[i], FLOOR)))
         over = max(share - p.threshold[i] * OCTAVES_PER_DB, _ZERO)
-        need[i + 1] = min(over * (_ONE - _ONE / p.ratio[i]), p.range[i] * OCTAVES_PER_DB)
+        need[BEFORE + i] = min(over * (_ONE - _ONE / p.ratio[i]), p.range[i] * OCTAVES_PER_DB)
     for i in range(frames):
         if whole[i] <= FLOOR:
-            need[i + 1] = _ZERO
+            need[BEFORE + i] = _ZERO
 
 
 def process(s: Any, p: Any, x: Any, block: Any) -> None:
     """Split, judge, smooth, and turn the highs of every channel down alike."""
     state, detector, amount, frames = s[0], s[0].detector, s[0].amount, block.frames
     if block.frame % SEGMENT == 0 or detector.attack == _ZERO:
-        detector.attack = forgetting(p.attack[0], block.sample_rate)
-        detector.release = forgetting(p.release[0], block.sample_rate)
+        set_times(detector, p.attack[0], p.release[0], block.sample_rate)
     for c in range(block.channels):
         _split(s[c], x[c], p.frequency, block)
     _measure(s, x, block)
@@ -125,4 +124,4 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
         for i in range(frames):
             root = exp2(-_HALF * amount[i])
             x[c, i] += (root - _ONE) * (_DAMPING * band[i] + (root + _ONE) * high[i])
-    block.post.deesser_db = -detector.reduction * DB_PER_OCTAVE
+    block.post.deesser_db = -detector.reduction[0] * DB_PER_OCTAVE

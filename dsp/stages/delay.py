@@ -42,9 +42,11 @@ PARAMETERS = (
 )
 OPTIONS = (Option("longest", "ms", 100.0, 10_000.0, 2000.0, help="longest time there is memory for"),)
 SPREADS = True
+RING = ("size", "written")
 STATE = [
     ("memory", "i8"),  # the ring
     ("size", "i8"),  # of the ring, a multiple of SEGMENT
+    ("written", "i8"),  # the absolute frame that it is written up to
     ("here", "i8"),  # frames of delay of the tap
     ("there", "i8"),  # and of the one it fades to
     ("faded", "i8"),  # frames of the fade so far, 0 = none
@@ -165,6 +167,7 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
         echo = s[c].tap[1:]
         for i in range(frames):
             x[c, i] += p.mix[i] * (echo[i] - x[c, i])
+    shared.written = block.frame + frames
     if shared.faded > 0:
         shared.faded += frames
         if shared.faded > shared.fade:

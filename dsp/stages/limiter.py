@@ -111,6 +111,11 @@ def _mirror(ring: Any, at: Any, mask: Any, frames: Any) -> None:
 def _lay_ceiling(state: Any, p: Any, at: Any, frames: Any) -> Any:
     """Write the linear ceiling and return its lowest value."""
     ceiling, lowest = state.ceiling[at:], np.int32(0x7F000000)
+    if p.ceiling[0] == p.ceiling[frames - 1]:  # it rests: a glide is a straight line
+        top = db_to_gain(p.ceiling[0])
+        for i in range(frames):
+            ceiling[i] = top
+        return top
     for i in range(frames):
         top = db_to_gain(p.ceiling[i])
         ceiling[i] = top

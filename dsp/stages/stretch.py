@@ -40,6 +40,7 @@ FREEZE_SPAN_S = 0.036  # in which grains begin
 FREEZE_TIMING = np.float32(0.05)  # share of the price of time: likeness decides
 ZERO, ONE = np.float32(0), np.float32(1)
 
+RING = ("length", "recorded")
 STATE = [
     *tape.TAPE,
     *splice.SPLICER,

@@ -56,7 +56,9 @@ IO = np.dtype(
         ("source", "i8"),  # address of source_rows x source_stride float32 to play in place of the in ports, or 0
         ("source_rows", "i8"),
         ("source_stride", "i8"),
-        ("source_frames", "i8"),  # what follows in a row is silence, as long as the longest block
+        ("source_frames", "i8"),
+        ("source_rest", "i8"),  # where a row is silent for as long as the longest block; before that it goes on as it began
+        ("loop", "i8"),
         ("at", "i8"),
         ("playing", "i8"),  # control -> audio: the connections are made
     ],
@@ -72,10 +74,14 @@ def _process(frames, address):
     for k in range(io.in_count):
         io.inputs[k] = call_with_handle(io.get_buffer, io.in_ports[k], frames)
     if io.source != 0:
-        at = io.at if load_acquire(address + PLAYING) != 0 else io.source_frames
+        playing = load_acquire(address + PLAYING) != 0 and io.at < io.source_frames
+        at = io.at if playing else io.source_rest
         for k in range(io.source_rows):
             io.inputs[k] = io.source + 4 * (k * io.source_stride + at)
-        io.at = min(at + frames, io.source_frames) if at < io.source_frames else io.at
+        if playing:
+            io.at += frames
+            if io.loop != 0:
+                io.at = io.at % io.source_frames
     for k in range(io.out_count):
         io.outputs[k] = call_with_handle(io.get_buffer, io.out_ports[k], frames)
     late = 0
@@ -186,8 +192,8 @@ def _name_taken(wanted: Settings) -> bool:
 class JackBackend(Backend):
     """A JACK client with ports `in_1...` and `out_1...`.
 
-    With `options["source"]`, float32 (frames,) or (channels, frames), it has no in ports: it plays that recording once, from
-    the moment its connections are made, and then silence.
+    With `options["source"]`, float32 (frames,) or (channels, frames), it has no in ports: it plays that recording from the
+    moment its connections are made, once and then silence, or over and over with `options["loop"]`.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -278,14 +284,16 @@ class JackBackend(Backend):
         atomics.store(address_of(self._io) + PLAYING, 1)
 
     def _load_source(self, channels: int) -> None:
-        """Lay the recording out with silence behind it, so that the callback only moves pointers."""
+        """Lay the recording out with its beginning, if it loops, and silence behind it, so that the callback moves pointers."""
         sound = np.atleast_2d(np.asarray(self._settings.options["source"], np.float32))
-        frames = sound.shape[1]
-        stride = frames + LONGEST_BLOCK
+        frames, loop = sound.shape[1], bool(self._settings.options.get("loop", False))
+        rest = frames + LONGEST_BLOCK if loop else frames
+        stride = rest + LONGEST_BLOCK
         self._source_arena = Arena(channels * stride * 4)
         rows = self._source_arena.take("f4", channels * stride).reshape(channels, stride)
-        rows[:, :frames] = sound
+        rows[:, :rest] = sound[:, np.arange(rest) % frames]
         io = self._io[0]
+        io["source_rest"], io["loop"] = rest, int(loop)
         io["source"], io["source_rows"], io["source_stride"], io["source_frames"] = address_of(rows), channels, stride, frames
 
     def _connect(self, processor: Processor) -> None:

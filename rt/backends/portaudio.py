@@ -93,6 +93,7 @@ class PortAudioBackend(Backend):
         self._sd = _sounddevice()
         self._stream: Any = None
         self._latency_s = (0.0, 0.0)
+        self.device_name = ""  # once it is open
 
     @property
     def device_latency(self) -> int:
@@ -111,6 +112,7 @@ class PortAudioBackend(Backend):
             names = ", ".join(f"{d['index']}: {d['name']}" for d in sd.query_devices()) or "none"
             raise BackendError(f"no PortAudio device {wanted.device or 'by default'}; devices are: {names}") from error
         self._devices = tuple(d["index"] for d in found)
+        self.device_name = " and ".join(dict.fromkeys(str(d["name"]) for d in found))
         self.sample_rate = float(wanted.sample_rate or found[0]["default_samplerate"])
         self.block = wanted.block or 64
         for kind, check, count in (
@@ -129,7 +131,6 @@ class PortAudioBackend(Backend):
 
     def start(self, processor: Processor) -> None:
         """Open the stream with the compiled callback and start it."""
-        sd = self._sd
         self._arena = Arena(IO.itemsize)
         self._io = self._arena.take(IO)
         io = self._io[0]
@@ -139,14 +140,22 @@ class PortAudioBackend(Backend):
         for c in range(MAX_CHANNELS):
             io["inputs"][c], io["outputs"][c] = address_of(io["in_rows"][c]), address_of(io["out_rows"][c])
         processor.telemetry.array[0]["driver"][SHUTDOWN] = 0
+        self._stream = self.open_stream(
+            CALLBACK.address, FINISHED.address, address_of(self._io), (processor.in_channels, processor.out_channels)
+        )
+        self._latency_s = self._stream.latency
+
+    def open_stream(self, callback: Any, finished: Any, userdata: int, channels: tuple[int, int]) -> Any:
+        """Open and start a duplex stream on the device found, with C functions by their addresses; raises BackendError."""
+        sd, stream = self._sd, None
         try:
-            self._stream = sd._StreamBase(
+            stream = sd._StreamBase(
                 kind="duplex",
                 wrap_callback=None,
-                callback=sd._ffi.cast("PaStreamCallback*", CALLBACK.address),
-                userdata=sd._ffi.cast("void*", address_of(self._io)),
+                callback=sd._ffi.cast("PaStreamCallback*", callback),
+                userdata=sd._ffi.cast("void*", userdata),
                 device=self._devices,
-                channels=(processor.in_channels, processor.out_channels),
+                channels=channels,
                 dtype="float32",
                 samplerate=self.sample_rate,
                 blocksize=self.block,
@@ -158,14 +167,16 @@ class PortAudioBackend(Backend):
                 extra_settings=None,
                 finished_callback=None,
             )
-            sd._lib.Pa_SetStreamFinishedCallback(self._stream._ptr, sd._ffi.cast("PaStreamFinishedCallback*", FINISHED.address))
-            self._stream.start()
+            sd._lib.Pa_SetStreamFinishedCallback(stream._ptr, sd._ffi.cast("PaStreamFinishedCallback*", finished))
+            stream.start()
         except sd.PortAudioError as error:
-            self.close()
+            if stream is not None:
+                with contextlib.suppress(sd.PortAudioError):
+                    stream.close(ignore_errors=True)
             raise BackendError(
                 f"PortAudio cannot start: {error}; see `autovoice devices`, or use --backend jack or null"
             ) from error
-        self._latency_s = self._stream.latency
+        return stream
 
     def close(self) -> None:
         """Stop and close the stream; its last callback is over when this returns."""

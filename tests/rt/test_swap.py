@@ -7,8 +7,10 @@ import weakref
 
 import numpy as np
 import pytest
-from autovoice.rt import Chain, Engine
+from autovoice.rt import Chain, Engine, atomics
+from autovoice.rt.layout import COPY_BYTES
 from autovoice.rt.processor import SwapRefused
+from autovoice.rt.swap import NEXT
 from support import DEMO, Audio, Crank, wait_until
 
 SINE = (0.5 * np.sin(2 * np.pi * 220 * np.arange(48_000) / 48_000)).astype(np.float32)
@@ -173,3 +175,36 @@ def test_a_swap_in_the_middle_of_a_glide_changes_not_a_bit() -> None:
 
     heard = swapped(crank(), tone, target)
     assert np.array_equal(heard, crank().run(tone))
+
+
+LATE = [{"stage": "delay", "time": 110.0, "feedback": 0.7, "longest": 120.0, "mix": 0.5}]
+BEHIND = [{"stage": "stretch", "speed": 0.8, "buffer": 5.0}]
+
+
+@pytest.mark.parametrize("stages", [LATE, BEHIND])
+@pytest.mark.parametrize("blocks", [1, 7, 300])  # 300: more than the ring of the delay holds
+@pytest.mark.parametrize("at", [3 * 64 * 50, 64 * 123])
+def test_a_ring_that_is_written_on_between_control_and_audio_thread_arrives_whole(
+    stages: list[object], blocks: int, at: int
+) -> None:
+    noise = (np.random.default_rng(9).standard_normal((2, 60_000)) * 0.1).astype(np.float32)
+    crank = Crank(Chain(stages), ins=2)
+    heard = [crank.run(noise[:, :at])]
+    old = crank.processor.image
+    new = crank.processor._image(Chain(stages))
+    new.inherit(old)
+    heard.append(crank.run(noise[:, at : at + 64 * blocks], [64, 13, 51]))  # between the copy and the adoption
+    atomics.store(crank.processor.address + NEXT, new.address)
+    heard.append(crank.run(noise[:, at + 64 * blocks :]))
+    assert crank.counter("swaps") == 1
+    assert np.array_equal(np.concatenate(heard, axis=1), Crank(Chain(stages), ins=2).run(noise))
+
+
+def test_the_audio_thread_copies_little_at_a_swap() -> None:
+    specs = ["delay", "stretch"]
+    crank = Crank(Chain(specs), ins=2)
+    new = crank.processor._image(Chain(specs))
+    new.inherit(crank.processor.image)
+    at_once = int(sum(row["size"] for row in new._copies if row["kind"] == COPY_BYTES))
+    assert sum(memory.nbytes for memory in new._memories) > 2 << 20
+    assert at_once < 800 << 10

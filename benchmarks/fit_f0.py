@@ -3,12 +3,14 @@
     python -m benchmarks.fit_f0 OUT.safetensors
 
 Needs torch 2.13.0 and pyworld 0.3.5. Material: `corpus.truth("train")` and `corpus.sung("train")`, clean and with noise at
-several levels; tones, pulse trains and vowels that leap and glide from 52 to 1400 Hz; noises and thumps without pitch.
+several levels, at other speeds and through an equaliser, and in rooms with mains hum, rumble or little noise; tones, pulse
+trains and vowels that leap and glide from 52 to 1400 Hz; noises and thumps without pitch.
 Validation and held-out voices and recordings are not touched.
 
 The stage itself describes the candidates. The network starts from a fit to single frames, then it and the transitions are
 trained together through the forward recursion, to maximise the probability of the right candidate, or of "unvoiced", given
-the past.
+the past; the probability of candidates that are octaves off costs besides. A short second course adds what is lowest; the
+weights are the mean of both courses' (M. Wortsman et al., "Robust fine-tuning of zero-shot models", CVPR 2022).
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,8 @@ from autovoice.dsp import f0, f0_choice
 from autovoice.dsp.native import call_stage
 from autovoice.dsp.stage import BLOCK, SEGMENT, load
 from autovoice.dsp.toolchain import numba
-from safetensors.numpy import save_file
-from scipy.signal import lfilter
+from safetensors.numpy import load_file, save_file
+from scipy.signal import iirpeak, lfilter, resample_poly
 
 from benchmarks import corpus
 
@@ -35,10 +38,18 @@ Array = np.ndarray[Any, Any]
 
 RATE = corpus.RATE
 NOISE_DB = (("white", 10), ("white", 3), ("pink", 10), ("pink", 4), ("babble", 10), ("babble", 18), ("babble", 4), ("fan", 8))
+SPEEDS, SPEED_NOISES = (0.8, 1.0, 1.25), 3  # of playing, which makes other voices of the same; noises of each
+COLOUR_DB, COLOURS = 12.0, 3  # most that an equaliser lifts or cuts these voices; its bells
+ROOM_DB = {"hum": (3, 25), "rumble": (3, 20), "room": (20, 45)}  # ranges below the voice of what a room adds
+WAIT_S = 1.5  # of a room before its voice, in which nothing is learnt: whether a hum is a voice, time must tell
+SOFTER_DB = 30  # most that a voice in a quiet room is turned down
 TOLERANCE_CENTS = 50
-TONES, NOISES = 8, 6  # made-up recordings
+TONES, NOISES, LOW_TONES, RUMBLES = 8, 6, 12, 8  # made-up recordings
+TONES_HZ, LOW_TONES_HZ = (52.0, 1400.0), (52.0, 80.0)
 CHUNK, OVERLAP, BURN_IN = 128, 16, 12  # frames
-BATCH, EPOCHS, RATE_OF_LEARNING = 128, 14, 4e-3
+BATCH = 128
+COURSES = ((14, 4e-3), (3, 8e-4))  # epochs and highest rate of learning, of the second with `low_material` too
+OCTAVE_WEIGHT = 1.0  # of the probability of what is wrong by octaves, beside that of what is right
 FRAME_BATCH, FRAME_EPOCHS = 1024, 3
 HALF_A_VOICE = 0.5  # weight of a voiced frame that has no right candidate: only its voicing counts
 
@@ -51,6 +62,7 @@ class Frames:
     octave: Array  # (T, CANDIDATES), log2 of Hz
     present: Array  # (T, CANDIDATES), bool
     right: Array  # (T, CANDIDATES), bool: within TOLERANCE_CENTS of the truth
+    rival: Array  # (T, CANDIDATES), bool: within twice as much of an octave or more away
     voiced: Array  # (T,), bool
 
 
@@ -69,8 +81,11 @@ def _drive(stage, s, state, parameters, audio, block, b, sound, x, feature, lag,
     return t
 
 
-def describe(sound: Array, time_s: Array, f0_hz: Array) -> Frames:
-    """Return the stage's candidates of a recording beside its truth, which comes in rows of a millisecond."""
+def describe(sound: Array, f0_hz: Array, skip_s: float = 0.0) -> Frames:
+    """Return the stage's candidates of a recording beside its truth, which comes in rows of a millisecond.
+
+    The decisions before `skip_s` are left out.
+    """
     stage = load("pitch")
     sound = np.pad(sound, (0, RATE // 10)).astype(np.float32)
     s = np.zeros(1, stage.state).view(np.recarray)
@@ -93,10 +108,13 @@ def describe(sound: Array, time_s: Array, f0_hz: Array) -> Frames:
     present = np.arange(c) < count[:t, None]
     off = np.abs(1200 * (octave - np.log2(np.maximum(truth, 1.0))[:, None]))
     right = present & (truth > 0)[:, None] & (off < TOLERANCE_CENTS)
-    return Frames(feature[:t], np.where(present, octave, 0.0).astype(np.float32), present, right, truth > 0)
+    rival = present & (truth > 0)[:, None] & (off > 600) & (np.abs(off - 1200 * np.round(off / 1200)) < 2 * TOLERANCE_CENTS)
+    known = slice(int((row < 1000 * skip_s).sum()), t)
+    octave = np.where(present, octave, 0.0).astype(np.float32)
+    return Frames(feature[known], octave[known], present[known], right[known], rival[known], truth[known] > 0)
 
 
-def tones(seed: int, seconds: int = 12) -> tuple[Array, Array]:
+def tones(seed: int, range_hz: tuple[float, float] = TONES_HZ, seconds: int = 12) -> tuple[Array, Array]:
     """Return made-up voices and their f0 in rows of a millisecond: leaps, glides, vibrato, rests, six kinds of spectrum."""
     random = np.random.default_rng(seed)
     truth, sound = np.zeros(seconds * 1000), np.zeros(seconds * RATE)
@@ -104,7 +122,7 @@ def tones(seed: int, seconds: int = 12) -> tuple[Array, Array]:
     while at < len(truth) - 1300:
         length = int(random.uniform(150, 900))
         t = np.arange(length) / 1000
-        octaves = random.uniform(np.log2(52), np.log2(1400)) + (random.random() < 0.6) * random.normal() * t
+        octaves = random.uniform(*np.log2(range_hz)) + (random.random() < 0.6) * random.normal() * t
         octaves += (random.random() < 0.3) * random.uniform(0.2, 1) / 12 * np.sin(2 * np.pi * random.uniform(4, 8) * t)
         truth[at : at + length] = np.clip(2**octaves, 50, 1430)
         hz = np.interp(np.arange(length * step) / step, np.arange(length), truth[at : at + length])
@@ -138,7 +156,7 @@ def _resonance(sound: Array, hz: float, bandwidth_hz: float) -> Array:
 
 
 def noises(seed: int, seconds: float = 10.0) -> Array:
-    """Return sounds without pitch: hiss of many colours, fricatives, rumble, thumps."""
+    """Return sounds without pitch: hiss of many colours, fricatives, rumble, thumps; loud and hardly audible."""
     random = np.random.default_rng(seed)
     parts: list[Array] = []
     while sum(map(len, parts)) < seconds * RATE:
@@ -153,24 +171,89 @@ def noises(seed: int, seconds: float = 10.0) -> Array:
             lambda _, push=push: push,
         )
         part = kinds[random.integers(len(kinds))](white)
-        parts.append(part / part.std() * 0.05 * 10 ** random.uniform(-1, 0))
+        parts.append(part / part.std() * 0.05 * 10 ** random.uniform(-2, 0))
     return np.concatenate(parts)
+
+
+def room(random: np.random.Generator, kind: str, frames: int) -> Array:
+    """Return what a room adds: "hum" of 50 or 60 Hz mains, "rumble", or, as "room", either or hiss; steady all the time."""
+    if kind == "room":
+        kind = str(random.choice(["hum", "rumble", "white", "pink"]))
+    if kind == "hum":
+        phase = 2 * np.pi * random.choice([50, 60]) * (1 + random.uniform(-0.004, 0.004)) * np.arange(frames) / RATE
+        slope = random.uniform(0.3, 3)
+        levels = [random.uniform(0.2, 1) * k**-slope * (1 if k % 2 else random.uniform(0, 1.5)) for k in range(1, 13)]
+        tones = sum(level * np.sin(k * phase + random.uniform(0, 6)) for k, level in enumerate(levels, 1))
+        return np.asarray(tones + 10 ** random.uniform(-3, -1) * random.normal(size=frames))
+    if kind == "rumble":
+        white = random.normal(size=frames)
+        return np.asarray(lfilter([1], [1, -np.exp(-2 * np.pi * random.uniform(20, 150) / RATE)], white))
+    return corpus.noise(kind, frames / RATE)
+
+
+def in_a_room(sound: Array, f0_hz: Array, kind: str, seed: int) -> tuple[Array, Array]:
+    """Return a voice after WAIT_S of a room and then in it, and its truth; in a quiet room it may be soft itself."""
+    random = np.random.default_rng(seed)
+    voice = np.pad(sound, (round(WAIT_S * RATE), 0))
+    if kind == "room":
+        voice = voice * 10 ** (random.uniform(-SOFTER_DB, 0) / 20)
+    heard = corpus.mix(voice, room(random, kind, len(voice)), random.uniform(*ROOM_DB[kind]), seed=seed)
+    return heard, np.pad(f0_hz, (round(WAIT_S * 1000), 0))
+
+
+def coloured(random: np.random.Generator, sound: Array) -> Array:
+    """Return a voice through an equaliser of some bells: other formants and microphones, now and then a strong harmonic."""
+    for _ in range(COLOURS):
+        bell = iirpeak(np.exp(random.uniform(np.log(100), np.log(2000))), random.uniform(0.7, 3), fs=RATE)
+        sound = sound + (10 ** (random.uniform(-1, 1) * COLOUR_DB / 20) - 1) * lfilter(*bell, sound)
+    return sound
 
 
 def material() -> Iterator[Frames]:
     """Describe everything that is trained on."""
     for seed, clip in enumerate([*corpus.truth("train"), *corpus.sung("train")]):
-        yield describe(clip.sound, clip.time_s, clip.f0_hz)
+        yield describe(clip.sound, clip.f0_hz)
         for k, (kind, snr_db) in enumerate(NOISE_DB):
-            yield describe(
-                corpus.mix(clip.sound, corpus.noise(kind), snr_db, seed=1000 + 37 * seed + k), clip.time_s, clip.f0_hz
-            )
+            yield describe(corpus.mix(clip.sound, corpus.noise(kind), snr_db, seed=1000 + 37 * seed + k), clip.f0_hz)
+        for k, speed in enumerate(SPEEDS):
+            yield from _at_speed(clip, speed, 3000 + 10 * seed + k)
+        for k, kind in enumerate(ROOM_DB):
+            sound, truth = in_a_room(clip.sound, clip.f0_hz, kind, 4000 + 10 * seed + k)
+            yield describe(sound, truth, skip_s=WAIT_S)
     for seed in range(TONES):
-        sound, truth = tones(seed)
-        for heard in (sound, corpus.mix(sound, corpus.noise("pink"), 15, seed=seed)):
-            yield describe(heard, np.arange(len(truth)) / 1000, truth)
+        yield from _tones(seed, TONES_HZ)
     for seed in range(NOISES):
-        yield describe(noises(seed), np.zeros(1), np.zeros(1))
+        yield describe(noises(seed), np.zeros(1))
+
+
+def low_material() -> Iterator[Frames]:
+    """Describe what tells the lowest voices, which may be nearly sines, from hum and rumble."""
+    for seed in range(5000, 5000 + LOW_TONES):
+        yield from _tones(seed, LOW_TONES_HZ)
+    for seed in range(6000, 6000 + RUMBLES):
+        random = np.random.default_rng(seed)
+        sound = room(random, "rumble", 10 * RATE)
+        yield describe(sound / sound.std() * 10 ** random.uniform(-3, -1), np.zeros(1))
+
+
+def _tones(seed: int, range_hz: tuple[float, float]) -> Iterator[Frames]:
+    sound, truth = tones(seed, range_hz)
+    for heard in (sound, corpus.mix(sound, corpus.noise("pink"), 15, seed=seed)):
+        yield describe(heard, truth)
+
+
+def _at_speed(clip: corpus.Clip, speed: float, seed: int) -> Iterator[Frames]:
+    """Describe a clip played faster or slower and through an equaliser, alone and in some of the noises."""
+    random = np.random.default_rng(seed)
+    ratio = Fraction(speed).limit_denominator(100)
+    sound = resample_poly(clip.sound, ratio.denominator, ratio.numerator).astype(np.float32)
+    row = np.minimum(np.round(np.arange(int(len(clip.f0_hz) / speed)) * speed).astype(int), len(clip.f0_hz) - 1)
+    truth = clip.f0_hz[row] * speed
+    sound = coloured(random, sound)
+    yield describe(sound, truth)
+    for k in random.permutation(len(NOISE_DB))[:SPEED_NOISES]:
+        kind, snr_db = NOISE_DB[k]
+        yield describe(corpus.mix(sound, corpus.noise(kind), snr_db, seed=seed), truth)
 
 
 class Network(torch.nn.Module):
@@ -204,6 +287,16 @@ class Network(torch.nn.Module):
         }
         return {name: tensor.detach().numpy().astype(np.float32) for name, tensor in tensors.items()}
 
+    def restore(self, weights: dict[str, Array]) -> None:
+        """Take over what `weights` gave, as its file has it: each course can be repeated from the file before it."""
+        w = {name: torch.tensor(value) for name, value in weights.items()}
+        with torch.no_grad():
+            self.hidden.weight.copy_(w["hidden_weight"].T * self.deviation)
+            self.hidden.bias.copy_(w["hidden_bias"] + w["hidden_weight"].T @ self.mean)
+            self.output.weight.copy_(w["output_weight"][None] * np.log(2))
+            self.output.bias.copy_(w["output_bias"] * np.log(2))
+            self.transitions.copy_(torch.log(torch.cat([w[n] for n in ("leap_width", "leap_least", "onset", "ending")])))
+
 
 def recursion(network: Network, feature: Any, octave: Any, present: Any) -> tuple[Any, Any]:
     """Return the probabilities that the stage computes: of candidates (B, CHUNK, CANDIDATES), of "unvoiced" (B, CHUNK)."""
@@ -226,24 +319,41 @@ def recursion(network: Network, feature: Any, octave: Any, present: Any) -> tupl
     return torch.stack(every_voice, 1), torch.stack(every_unvoiced, 1)
 
 
-def fit(recordings: list[Frames], out: Path) -> None:
+def fit(recordings: list[Frames], low: list[Frames], out: Path) -> None:
     """Train and write the weights, after every epoch anew."""
     torch.manual_seed(0)
+    data = _chunks(recordings)
+    seen = data["feature"][data["present"]].numpy()
+    network = Network(seen.mean(0), seen.std(0) + 1e-3)
+    _fit_frames(network, data)
+    _fit_sequences(network, data, out, *COURSES[0])
+    torch.manual_seed(1)
+    first = load_file(out)
+    network.restore(first)
+    more = _chunks(low)
+    _fit_sequences(network, {name: torch.cat([data[name], more[name]]) for name in data}, out, *COURSES[1])
+    second = load_file(out)
+    save_file({name: (first[name] + second[name]) / 2 for name in first}, out)
+
+
+def _chunks(recordings: list[Frames]) -> dict[str, Any]:
+    """Cut recordings into pieces of CHUNK frames and stack these."""
     chunks: dict[str, list[Array]] = {name: [] for name in Frames.__dataclass_fields__}
     for recording in recordings:
         for start in range(0, len(recording.voiced) - CHUNK + 1, CHUNK - OVERLAP):
             for name, parts in chunks.items():
                 parts.append(getattr(recording, name)[start : start + CHUNK])
-    data = {name: torch.from_numpy(np.stack(parts)) for name, parts in chunks.items()}
-    seen = data["feature"][data["present"]].numpy()
-    network = Network(seen.mean(0), seen.std(0) + 1e-3)
-    _fit_frames(network, data)
+    return {name: torch.from_numpy(np.stack(parts)) for name, parts in chunks.items()}
+
+
+def _fit_sequences(network: Network, data: dict[str, Any], out: Path, epochs: int, rate: float) -> None:
+    """Train network and transitions through the recursion; writes the weights after every epoch."""
     batches = len(data["voiced"]) // BATCH
-    rates = (RATE_OF_LEARNING, 5 * RATE_OF_LEARNING)
+    rates = (rate, 5 * rate)
     shape = [p for name, p in network.named_parameters() if name != "transitions"]
     optimiser = torch.optim.Adam([{"params": shape, "lr": rates[0]}, {"params": [network.transitions], "lr": rates[1]}])
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, list(rates), total_steps=EPOCHS * batches)
-    for epoch in range(EPOCHS):
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, list(rates), total_steps=epochs * batches)
+    for epoch in range(epochs):
         total = 0.0
         for rows in torch.randperm(len(data["voiced"]))[: batches * BATCH].reshape(batches, BATCH):
             batch = {name: tensor[rows] for name, tensor in data.items()}
@@ -252,6 +362,7 @@ def fit(recordings: list[Frames], out: Path) -> None:
             heard = HALF_A_VOICE * torch.log(1 - unvoiced + 1e-5)
             silent = torch.log(unvoiced + 1e-5)
             score = torch.where(batch["voiced"], torch.where(batch["right"].any(2), found, heard), silent)
+            score = score + OCTAVE_WEIGHT * torch.log(1 - (voices * batch["rival"]).sum(2) + 1e-5)
             loss = -score[:, BURN_IN:].mean()
             optimiser.zero_grad()
             loss.backward()
@@ -281,4 +392,4 @@ def _fit_frames(network: Network, data: dict[str, Any]) -> None:
 if __name__ == "__main__":
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     torch.set_num_threads(1)
-    fit(list(material()), Path(sys.argv[1]))
+    fit(list(material()), list(low_material()), Path(sys.argv[1]))

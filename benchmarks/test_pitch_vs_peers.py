@@ -22,10 +22,10 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
+from autovoice.tools.lab.offline import RATE, Offline
 from scipy.signal import resample_poly
 
 from benchmarks import corpus
-from benchmarks.conftest import RATE, Offline
 
 Array = np.ndarray[Any, Any]
 Report = Callable[[dict[str, Any]], None]

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from autovoice.dsp import vector
-from autovoice.dsp.f0 import CANDIDATES, FRAMES, GROUP, QUIET
+from autovoice.dsp.f0 import CANDIDATES, FRAMES, GROUP, MAX_LAGS, QUIET
 from autovoice.dsp.native import helper
 from autovoice.dsp.scalar import exp2, log2
 from safetensors.numpy import load_file
@@ -30,6 +30,7 @@ FEATURES = 21
 HIDDEN = vector.TILE  # units of the network
 LOUDEST_OCTAVES, SOFTEST_OCTAVES = np.float32(12), np.float32(-8)  # of power; levels are clipped to these
 MEMORY = 4  # frames looked back
+TILT_S = np.float32(0.000125)  # lag at which, and at twice which, the correlation tells a dark sound from a bright one
 
 ZERO, THIRD, HALF, ONE, TWO, THREE = (np.float32(v) for v in (0, 1 / 3, 0.5, 1, 2, 3))
 ONE_AND_A_HALF, TWO_THIRDS = np.float32(1.5), np.float32(2 / 3)
@@ -105,23 +106,35 @@ def _log_odds(s: Any, feature: Any) -> Any:
 
 @helper
 def _highest_near(values: Any, lag: Any, tolerance: Any, limit: Any) -> Any:
-    """Return the highest correlation within a tolerance of a lag, all in analysis samples."""
-    highest = -ONE
-    for k in range(max(int(lag - tolerance + HALF), 1), min(int(lag + tolerance + HALF), limit) + 1):
-        highest = max(highest, values[k])
-    return highest
+    """Return the highest correlation within a tolerance of a lag, all in analysis samples; `values` is the address of lag 0."""
+    first, last = max(int(lag - tolerance + HALF), 1), min(int(lag + tolerance + HALF), limit)
+    return vector.highest(values + 4 * first, last + 1 - first, -ONE)
+
+
+@helper
+def _between(values: Any, lag: Any) -> Any:
+    """Return the correlation at a lag that need not be whole, on a straight line between its neighbours."""
+    k = int(lag)
+    return values[k] + (lag - np.float32(k)) * (values[k + 1] - values[k])
+
+
+@helper
+def _row_of(values: Any, frame: Any) -> Any:
+    """Return the address of a frame's correlation."""
+    return values.ctypes.data + 4 * MAX_LAGS * (frame & (FRAMES - 1))
 
 
 @helper
 def _describe(s: Any, frame: Any, count: Any) -> None:
     """Fill the features of a frame's candidates."""
-    slot, back = frame & (FRAMES - 1), FRAMES - 1
-    long, short = s.long[slot], s.short[slot]
+    slot = frame & (FRAMES - 1)
+    long, short = _row_of(s.long, frame), _row_of(s.short, frame)
     limit = s.groups * GROUP - 1
     power = s.frame_power[slot] + QUIET
     over_loudness = _clip(log2(power / (s.loudness + QUIET)))
     over_floor = _clip(log2(power) - s.noise_floor)
-    rise = _clip(log2(power / (s.frame_power[(frame - 1) & back] + QUIET)))
+    rise = _clip(log2(power / (s.frame_power[(frame - 1) & (FRAMES - 1)] + QUIET)))
+    dark, darker = _between(s.long[slot], TILT_S * s.rate), _between(s.long[slot], TWO * TILT_S * s.rate)
     for j in range(count):
         s.linear_lag[j] = exp2(s.lag[slot, j])
     for j in range(count):
@@ -143,10 +156,10 @@ def _describe(s: Any, frame: Any, count: Any) -> None:
                 f[11] = max(f[11], s.height[slot, i])
                 if s.linear_lag[i] < lag:
                     f[10] = max(f[10], s.height[slot, i])
-        f[12] = _highest_near(s.long[(frame - 2) & back], lag, ONE + TWO * DRIFT * lag, limit)
-        f[13] = _highest_near(s.long[(frame - MEMORY) & back], lag, ONE + THREE * DRIFT * lag, limit)
-        f[14] = _highest_near(s.short[(frame - 1) & back], lag, wide, limit)
-        f[15], f[16] = long[2], long[4]
+        f[12] = _highest_near(_row_of(s.long, frame - 2), lag, ONE + TWO * DRIFT * lag, limit)
+        f[13] = _highest_near(_row_of(s.long, frame - MEMORY), lag, ONE + THREE * DRIFT * lag, limit)
+        f[14] = _highest_near(_row_of(s.short, frame - 1), lag, wide, limit)
+        f[15], f[16] = dark, darker
         f[17], f[18], f[19] = over_loudness, over_floor, rise
         f[20] = np.float32(count)
 

@@ -1,4 +1,4 @@
-"""Inner products in vector registers, which Numba's loops cannot hold: rows of taps and columns of weights at addresses.
+"""Work in vector registers that Numba's loops cannot do: inner products, correlations, maxima, turning points.
 
 LLVM adds up float32 in the order that is written, so a plain loop of multiply-adds runs one at a time. Here the order is
 written in vectors of eight, each step a fused multiply-add: the same bits on every machine and for every way of cutting the
@@ -49,11 +49,15 @@ def _sums(builder, count):
     return slots
 
 
-def _add_product(builder, slot, a, b):
-    """Add a * b to the sums of a slot, rounded once."""
+def _fma(builder):
+    """Return the function a * b + c of vectors, rounded once."""
     name = f"llvm.fma.v{LANES}f32"
-    fma = builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), name)
-    builder.store(builder.call(fma, [a, b, builder.load(slot)]), slot)
+    return builder.module.globals.get(name) or ir.Function(builder.module, ir.FunctionType(_VECTOR, [_VECTOR] * 3), name)
+
+
+def _add_product(builder, slot, a, b):
+    """Add a * b to the sums of a slot."""
+    builder.store(builder.call(_fma(builder), [a, b, builder.load(slot)]), slot)
 
 
 def _halves(builder, vector):
@@ -105,3 +109,113 @@ def accumulate(typing, weights, inputs, outputs, count):
         return context.get_dummy_value()
 
     return types.void(types.uintp, types.uintp, types.uintp, types.int64), code
+
+
+@intrinsic
+def add_weighted(typing, sums, values, weights, count):
+    """Add weights[k] * values[k, :] to sums[k, :] for k in 0..count - 1; rows of 2 * LANES float32 at addresses."""
+
+    def code(context, builder, signature, args):
+        total, x, w = (builder.inttoptr(address, _F32.as_pointer()) for address in args[:3])
+        with cgutils.for_range(builder, args[3]) as loop:
+            weight = _splat(builder, builder.load(builder.gep(w, [loop.index])))
+            for part in range(2):
+                index = builder.add(builder.mul(loop.index, ir.Constant(_I64, 2 * LANES)), ir.Constant(_I64, part * LANES))
+                sum_ = builder.call(_fma(builder), [_load(builder, x, index), weight, _load(builder, total, index)])
+                _store(builder, sum_, total, index)
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp, types.uintp, types.int64), code
+
+
+@intrinsic
+def lagged_products(typing, values, products, count):
+    """Set products[k] to the sum of values[j] * values[j + k] over LANES values, k in 0..count - 1, a multiple of LANES."""
+
+    def code(context, builder, signature, args):
+        x, out = (builder.inttoptr(address, _F32.as_pointer()) for address in args[:2])
+        factors = [_splat(builder, builder.load(builder.gep(x, [ir.Constant(_I64, j)]))) for j in range(LANES)]
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), args[2], ir.Constant(_I64, LANES)) as (at, _):
+            total = builder.fmul(factors[0], _load(builder, x, at))
+            for j in range(1, LANES):
+                past = _load(builder, x, builder.add(at, ir.Constant(_I64, j)))
+                total = builder.call(_fma(builder), [factors[j], past, total])
+            _store(builder, total, out, at)
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp, types.int64), code
+
+
+@intrinsic
+def running_power(typing, values, power):
+    """Set power[k] to the sum of the squares of values[k : k + LANES], k in 0..LANES - 1."""
+
+    def code(context, builder, signature, args):
+        x, out = (builder.inttoptr(address, _F32.as_pointer()) for address in args)
+        first = _load(builder, x, ir.Constant(_I64, 0))
+        total = builder.fmul(first, first)
+        for j in range(1, LANES):
+            value = _load(builder, x, ir.Constant(_I64, j))
+            total = builder.call(_fma(builder), [value, value, total])
+        _store(builder, total, out, ir.Constant(_I64, 0))
+        return context.get_dummy_value()
+
+    return types.void(types.uintp, types.uintp), code
+
+
+@intrinsic
+def highest(typing, values, count, least):
+    """Return the highest of `count` float32 and `least`. Up to LANES - 1 values behind them are read, but do not count."""
+
+    def code(context, builder, signature, args):
+        x = builder.inttoptr(args[0], _F32.as_pointer())
+        floor = _splat(builder, args[2])
+        slot = cgutils.alloca_once(builder, _VECTOR)
+        builder.store(floor, slot)
+        lanes = ir.Constant(ir.VectorType(_I64, LANES), list(range(LANES)))
+        with cgutils.for_range_slice(builder, ir.Constant(_I64, 0), args[1], ir.Constant(_I64, LANES)) as (at, _):
+            left = builder.sub(args[1], at)
+            some = builder.insert_element(ir.Constant(lanes.type, ir.Undefined), left, ir.Constant(_I32, 0))
+            limit = builder.shuffle_vector(some, some, ir.Constant(ir.VectorType(_I32, LANES), [0] * LANES))
+            value = builder.select(builder.icmp_signed("<", lanes, limit), _load(builder, x, at), floor)
+            best = builder.load(slot)
+            builder.store(builder.select(builder.fcmp_ordered(">", value, best), value, best), slot)
+        best, width = builder.load(slot), LANES
+        while width > 1:
+            width //= 2
+            order = ir.Constant(ir.VectorType(_I32, LANES), [(k + width) % LANES for k in range(LANES)])
+            other = builder.shuffle_vector(best, best, order)
+            best = builder.select(builder.fcmp_ordered(">", other, best), other, best)
+        return builder.extract_element(best, ir.Constant(_I32, 0))
+
+    return types.float32(types.uintp, types.int64, types.float32), code
+
+
+@intrinsic
+def turns(typing, values):
+    """Find where LANES float32 turn: bit k is set for a peak at values[k], bit LANES + k for a valley.
+
+    A peak is above the value before it and not below the value after it, a valley the other way round; so values[-1] to
+    values[LANES] are read.
+    """
+
+    def code(context, builder, signature, args):
+        x = builder.inttoptr(args[0], _F32.as_pointer())
+        before, here, after = (_load(builder, x, ir.Constant(_I64, k)) for k in (-1, 0, 1))
+        bits = []
+        for strict, weak in ((">", ">="), ("<", "<=")):
+            turn = builder.and_(builder.fcmp_ordered(strict, here, before), builder.fcmp_ordered(weak, here, after))
+            bits.append(builder.zext(builder.bitcast(turn, ir.IntType(LANES)), _I64))
+        return builder.or_(bits[0], builder.shl(bits[1], ir.Constant(_I64, LANES)))
+
+    return types.int64(types.uintp), code
+
+
+@intrinsic
+def lowest_bit(typing, bits):
+    """Return the number of the lowest bit that is set; `bits` is not 0."""
+
+    def code(context, builder, signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return types.int64(types.int64), code

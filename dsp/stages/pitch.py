@@ -7,7 +7,8 @@ known pitch gives each its odds, and a hidden Markov filter carries them from fr
 is its likeliest pitch. Nothing is revised, so a decision is final at once: it is on the bus 17 to 19 ms after the moment it
 speaks of, which `f0_frame` names.
 
-Any periodic sound is a voice to it, a steady mains hum above `floor` too: put `highpass` in front of it.
+Any periodic sound is a voice to it; a mains hum above `floor` is one for its first few seconds, until it counts as the room's
+own noise, and rumble now and then: put `highpass` in front of it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from autovoice.dsp import f0, f0_choice
+from autovoice.dsp import f0, f0_choice, vector
 from autovoice.dsp.native import helper
 from autovoice.dsp.stage import MAX_SAMPLE_RATE, SEGMENT, Param
 
@@ -32,7 +33,7 @@ FILTER_HALF_S = 0.0005  # the low-pass delays by this much; it spans twice as mu
 RUMBLE_HZ = 15.0  # one-pole high-pass behind it
 RANGE_TOLERANCE = np.float32(1.01)  # a pitch right at the floor or ceiling belongs to the range
 
-MAX_TAPS = 4 * -(-(2 * round(FILTER_HALF_S * MAX_SAMPLE_RATE) + 1) // 4)
+MAX_TAPS = vector.DOT_STEP * -(-(2 * round(FILTER_HALF_S * MAX_SAMPLE_RATE) + 1) // vector.DOT_STEP)
 ZERO, ONE = np.float32(0), np.float32(1)
 
 STATE = [
@@ -40,7 +41,7 @@ STATE = [
     ("factor", "i8"),  # of the decimation
     ("delay", "i8"),  # frames, of the low-pass
     ("hop", "i8"),  # frames
-    ("taps", "i8"),  # of the low-pass, a multiple of 4
+    ("taps", "i8"),  # of the low-pass, a multiple of vector.DOT_STEP
     ("lowpass", "f4", (MAX_TAPS,)),
     ("recent", "f4", (MAX_TAPS - 1 + SEGMENT,)),  # mean of the channels: what the low-pass still needs, then this call's
     ("until_next", "i8"),  # frames from the start of the next call to the next analysis sample
@@ -65,7 +66,7 @@ def prepare(state: Any, sample_rate: float) -> None:
     delay = max(1, round(FILTER_HALF_S * sample_rate))
     n = np.arange(-delay, delay + 1)
     lowpass = np.sinc(2 * PASSBAND_HZ / sample_rate * n) * np.cos(np.pi * n / (2 * delay + 2)) ** 2
-    taps = 4 * -(-lowpass.size // 4)
+    taps = vector.DOT_STEP * -(-lowpass.size // vector.DOT_STEP)
     state["lowpass"][:, taps - lowpass.size : taps] = lowpass / lowpass.sum()
     state["factor"], state["delay"], state["taps"] = factor, delay, taps
     state["hop"] = round(HOP_S * sample_rate)
@@ -80,7 +81,7 @@ def _start(s: Any, frame: Any) -> None:
     s.started = 1
     sample = (frame + s.factor - 1) // s.factor
     s.until_next = sample * s.factor - frame
-    s.row, s.filled = sample // f0.ROW, sample % f0.ROW
+    f0.join(s, sample)
     s.frame = frame // s.hop
     s.decided = s.frame - 1
 
@@ -90,18 +91,6 @@ def _row_at(s: Any, frame: Any) -> Any:
     """Return the row that begins nearest to an absolute frame: analysis sample m speaks of frame m * factor - delay."""
     span = f0.ROW * s.factor
     return (2 * (frame + s.delay) + s.factor + span) // (2 * span)
-
-
-@helper
-def _low_passed(s: Any, i: Any) -> Any:
-    """Return the low-pass at frame i of this call; four sums side by side keep the adders busy."""
-    a = b = c = d = ZERO
-    for k in range(0, s.taps, 4):
-        a += s.lowpass[k] * s.recent[i + k]
-        b += s.lowpass[k + 1] * s.recent[i + k + 1]
-        c += s.lowpass[k + 2] * s.recent[i + k + 2]
-        d += s.lowpass[k + 3] * s.recent[i + k + 3]
-    return (a + b) + (c + d)
 
 
 @helper
@@ -148,7 +137,7 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
             s.recent[history + i] += x[c, i] * scale
     i = s.until_next
     while i < block.frames:
-        low = _low_passed(s, i)
+        low = vector.dot(s.lowpass.ctypes.data, s.recent.ctypes.data + 4 * i, s.taps)
         s.rumble += s.rumble_step * (low - s.rumble)
         if f0.push(s, low - s.rumble):
             _analyse_row(s, p, i, block)

@@ -41,31 +41,51 @@ def test_the_correlation_is_its_formula(rate):
     s, centre = state[0], 250
     assert correlate(s, x, centre)
     y = x.astype(np.float64)
-    for group in range(int(s.groups)):
-        for half, window, result in ((s.half, s.taper, s.long), (s.short_half, np.ones(99), s.short)):
-            rows = np.arange(-half[group], half[group] + 1)
-            weight = np.repeat(window[half[group] - np.abs(rows)], f0.ROW)
-            start = (centre + group - half[group]) * f0.ROW
-            stretch = np.arange(start, start + len(weight))
-            for lag in (group * f0.GROUP, group * f0.GROUP + 7):
-                now, past = y[stretch], y[stretch - lag]
-                background = weight.sum() * (f0.QUIET + f0.BACKGROUND * s.loudness)
-                expected = 2 * (weight * now * past).sum() / ((weight * (now**2 + past**2)).sum() + background)
-                assert result[0, lag] == pytest.approx(expected, abs=1e-3)
+    samples = np.arange((centre + s.first) * f0.ROW, (centre + s.first + s.rows) * f0.ROW)
+    for window, result in ((long_window(s), s.long), (short_window(s), s.short)):
+        for lag in (k for group in range(s.groups) for k in (group * f0.GROUP, group * f0.GROUP + 7)):
+            weight = np.repeat(window[:, lag // f0.GROUP], f0.ROW)
+            now, past = y[samples], y[samples - lag]
+            background = weight.sum() * (f0.QUIET + f0.BACKGROUND * s.loudness)
+            expected = 2 * (weight * now * past).sum() / ((weight * (now**2 + past**2)).sum() + background)
+            assert result[0, lag] == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_stretch_lies_about_its_lag_and_within_the_lookahead():
-    """No stretch ends later than the look-ahead, the long window holds the short one, and lags are completed in their order."""
+def long_window(s) -> Signal:
+    """Return the weights of the long window where they are in use, shape (rows, groups)."""
+    return np.where(inside(s, s.long_from, s.long_groups), s.weight[: s.rows, : s.groups], 0)
+
+
+def short_window(s) -> Signal:
+    """Return 1 in the short window and 0 outside, shape (rows, groups)."""
+    return inside(s, s.short_from, s.short_groups).astype(np.float32)
+
+
+def inside(s, first, count) -> NDArray[np.bool_]:
+    """Return in which groups' stretches each row of a frame lies."""
+    group, start = np.arange(s.groups), first[: s.rows, None]
+    return (group >= start) & (group < start + count[: s.rows, None])
+
+
+@pytest.mark.parametrize("rate", [8_000, 14_700, 16_000, 22_050, 23_250])
+def test_a_stretch_lies_about_its_lag_and_within_the_lookahead(rate):
+    """Both windows are symmetric about a row that moves half as fast as the lag, the long one tapered and the wider."""
     state = np.zeros(1, np.dtype(f0.CORRELATOR, align=True)).view(np.recarray)
-    for rate in (8_000, 14_700, 16_000, 22_050):
-        f0.plan(state, rate)
-        s = state[0]
-        group = np.arange(s.groups)
-        half = s.half[: s.groups]
-        assert np.all(half + group <= f0.LOOKAHEAD_S * rate / f0.ROW)
-        assert np.all(s.short_half[: s.groups] <= half)
-        assert np.all(np.diff(half + group) >= 0)
-        assert (s.last - s.first + 1) / (0.005 * rate / f0.ROW) <= f0.FRAMES  # frames in progress at a time
+    f0.plan(state, rate)
+    s = state[0]
+    long, short = long_window(s), short_window(s)
+    assert s.first + s.rows - 1 <= f0.LOOKAHEAD_S * rate / f0.ROW
+    assert s.rows / (0.005 * rate / f0.ROW) <= f0.FRAMES  # frames in progress at a time
+    assert s.groups * f0.GROUP + f0.ROW <= f0.RING
+    assert np.all(long[short > 0] > 0)
+    for group in range(s.groups):
+        rows = np.arange(s.first, s.first + s.rows) - group
+        for window in (long[:, group], short[:, group]):
+            assert (rows * window).sum() == pytest.approx(0, abs=1e-3)
+            assert np.all(np.diff(np.flatnonzero(window)) == 1)
+        assert long[:, group].max() == 1
+        assert s.long_weight[group] == pytest.approx(long[:, group].sum())
+        assert s.short_weight[group] == short[:, group].sum()
 
 
 @numba.njit(error_model="numpy")

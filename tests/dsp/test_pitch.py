@@ -84,7 +84,7 @@ def test_a_steady_tone_is_measured_within_three_cents(kind, hz):
 
 
 @pytest.mark.parametrize("sample_rate", [8_000, 16_000, 22_050, 44_100, 96_000, 192_000])
-@pytest.mark.parametrize("hz", [75, 220, 880])
+@pytest.mark.parametrize("hz", [75, 220, 760, 880])
 def test_every_sample_rate_measures_the_same_pitch(sample_rate, hz):
     """Whatever factor the decimation has: a vowel within 6 cents, one decision every 5 ms."""
     time_s, f0_hz, _ = follow(level(vowel(np.full(sample_rate // 2, hz), sample_rate)), sample_rate)
@@ -110,6 +110,26 @@ def test_noise_and_silence_are_unvoiced():
     _, f0_hz, voicing = follow(np.zeros(24_000))
     assert not f0_hz.any()
     assert not voicing.any()
+
+
+@pytest.mark.parametrize("mains_hz", [50.0, 60.0])
+def test_a_mains_hum_is_no_voice_and_hides_none(mains_hz):
+    """A hum at -40 dBFS that has lasted for 2 s is unvoiced, at once before a vowel and after it; the vowel is followed."""
+    t = seconds(4.0, 48_000)
+    hum = level(sum(np.sin(k * phase_of(np.full(len(t), mains_hz), 48_000)) / k for k in range(1, 8)), -40)
+    talking = (t > 2.5) & (t < 3.3)
+    time_s, f0_hz, _ = follow(hum + np.where(talking, level(vowel(np.full(len(t), 140.0), 48_000)), 0))
+    alone = (time_s > 2) & ((time_s < 2.48) | (time_s > 3.32))
+    assert np.mean(f0_hz[alone] > 0) < 0.02
+    assert np.mean(np.abs(cents(f0_hz[(time_s > 2.52) & (time_s < 3.28)], 140.0)) < 25) > 0.98
+
+
+@pytest.mark.parametrize("dbfs", [-80, -70, -60, -50])
+def test_hardly_audible_noise_is_unvoiced(dbfs):
+    """What a quiet room sounds like before anyone has spoken, when there is no loudness yet to compare with."""
+    for seed, pole in enumerate((0.0, 0.5, 0.95)):
+        noise = lfilter([1], [1, -pole], np.random.default_rng(seed).normal(size=96_000))
+        assert np.mean(follow(level(noise, dbfs))[1] > 0) < 0.01
 
 
 def test_a_thump_has_no_pitch():

@@ -2,8 +2,10 @@
 
 The power in BANDS overlapping triangular bands, about an equivalent rectangular bandwidth wide (B. R. Glasberg and B. C. J.
 Moore, Derivation of auditory filter shapes from notched-noise data, Hearing Research 47, 1990) but no narrower than the window
-resolves, is taken in two ways: relative to the recent level, so that the gain of the microphone does not matter, and relative
-to a noise floor that follows each band quickly down and slowly up. A dense layer and two gated recurrent units (K. Cho et al.,
+resolves, is taken in three ways: relative to the recent level, so that the gain of the microphone does not matter, relative to
+a noise floor that follows each band quickly down and slowly up, and relative to a quantile of the band's recent powers (V.
+Stahl, A. Fischer and R. Bippus, Quantile based noise estimation for spectral subtraction and Wiener filtering, ICASSP 2000),
+which a voice with its pauses hardly moves. A dense layer and two gated recurrent units (K. Cho et al.,
 Learning phrase representations using RNN encoder-decoder, 2014) turn that into a gain for each band, as in RNNoise (J.-M.
 Valin, A hybrid DSP/deep learning approach to real-time full-band speech enhancement, 2018). `autovoice.tools.train_denoise`
 makes the weights.
@@ -27,15 +29,17 @@ from safetensors.numpy import load_file
 
 carray = numba.carray
 
-NARROWEST_HZ = 93.75  # distance of two bands, at least
-RELATIVE = 0.115  # and in proportion to their frequency
+NARROWEST_HZ = 46.875  # distance of two bands, at least: of two bins
+RELATIVE = 0.09  # and in proportion to their frequency
 HIGHEST_HZ = 9_500.0  # the last band begins here or above
 TOP_HZ = 10_500.0  # nothing above is looked at: the highest band's gain holds there
 EMPTY = np.float32(1e-11)  # power of a sample (-110 dBFS) below which there is nothing to tell
 SCALE = np.float32(0.2)  # of a feature: 1 is 15 dB
 LOWEST, GREATEST = np.float32(-3), np.float32(4)  # of a feature
-DOWN, UP = np.float32(0.1), np.float32(0.004)  # coefficients of the noise floor per evaluation: 50 ms and 1.3 s
-MEMORY = 375  # evaluations, of the recent level: 2 s
+DOWN, UP = np.float32(0.05), np.float32(0.002)  # coefficients of the noise floor per evaluation: 50 ms and 1.3 s
+QUANTILE = np.float32(0.3)  # of a band's powers
+STEP, FIRST_STEP = np.float32(0.02), np.float32(2)  # octaves of power per evaluation, and over their number at first
+MEMORY = 750  # evaluations, of the recent level: 2 s
 WEIGHTS_FILE = Path(__file__).parent / "weights" / "denoise.safetensors"
 
 
@@ -48,9 +52,9 @@ def centres_hz() -> list[float]:
 
 
 BANDS = len(centres_hz())
-FEATURES = 2 * BANDS
+FEATURES = 3 * BANDS
 CELLS = TILE  # of each recurrent layer
-DENSE = 48  # outputs of the layer before them
+DENSE = TILE  # outputs of the layer before them
 UNITS = 11
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
 MINUS_LOG2_E = np.float32(-np.log2(np.e))
@@ -62,11 +66,12 @@ STATE = np.dtype(
         ("share", "i8"),  # address of float32 for each bin: how much of it belongs to the band above
         ("evenly", "i8"),  # address of float32 for each bin: weights that add up to 1 and count every band alike
         ("weights", "i8"),  # address of float32
-        ("seen", "i8"),  # evaluations
+        ("seen", "i8"),  # evaluations, counted from the first that has a whole window of sound: negative before
         ("level", "f4"),  # recent, log2 of power
         ("scale", "f4", (BANDS,)),  # of a band's summed power, so that white noise has the power of a sample; 0 = has no bins
         ("power", "f4", (BANDS + 1,)),
         ("floor", "f4", (BANDS,)),  # log2 of power
+        ("quantile", "f4", (BANDS,)),  # log2 of power
         ("features", "f4", (FEATURES,)),
         ("dense", "f4", (TILE,)),
         ("hidden", "f4", (2 * CELLS,)),  # of both recurrent layers
@@ -132,6 +137,12 @@ def plan(state: Any, size: int, sample_rate: float, window: np.ndarray[Any, Any]
 
 
 @helper
+def begin(s: Any, window: Any) -> None:
+    """Await as many evaluations as it takes to have a whole window of sound."""
+    s.seen = -window
+
+
+@helper
 def clear(s: Any) -> None:
     """Begin to sum power."""
     for b in range(BANDS + 1):
@@ -170,17 +181,21 @@ def _describe(s: Any, channels: Any) -> None:
             s.power[b] = s.power[b - 1]
         mean += s.power[b]
     mean /= np.float32(BANDS)
-    if s.seen == 0:
+    s.seen += 1
+    if s.seen <= 1:
         s.level = mean
         for b in range(BANDS):
-            s.floor[b] = s.power[b]
-    s.seen += 1
-    s.level += (mean - s.level) / np.float32(min(s.seen, MEMORY))
+            s.floor[b] = s.quantile[b] = s.power[b]
+    count = np.float32(max(s.seen, 1))
+    step = max(STEP, FIRST_STEP / count)
+    s.level += (mean - s.level) / min(count, np.float32(MEMORY))
     for b in range(BANDS):
         power = s.power[b]
         s.floor[b] += (DOWN if power < s.floor[b] else UP) * (power - s.floor[b])
+        s.quantile[b] += step * (QUANTILE - ONE if power < s.quantile[b] else QUANTILE)
         s.features[b] = min(max(SCALE * (power - s.level), LOWEST), GREATEST)
         s.features[BANDS + b] = min(max(SCALE * (power - s.floor[b]), LOWEST), GREATEST)
+        s.features[2 * BANDS + b] = min(max(SCALE * (power - s.quantile[b]), LOWEST), GREATEST)
 
 
 @helper

@@ -2,8 +2,8 @@
 
 Short-time spectral attenuation with a low delay: the analysis window is long and leans on the newest sound, the synthesis
 window is short (D. Mauler and R. Martin, A low delay, variable resolution, perfect reconstruction spectral analysis-synthesis
-system for speech enhancement, EUSIPCO 2007). Every 5.3 ms a small network judges how much voice there is in each band
-(`autovoice.dsp.suppressor`), every 2.7 ms a gain for each bin follows from that and from the noise tracked there
+system for speech enhancement, EUSIPCO 2007). Every 2.7 ms a small network judges how much voice there is in each band
+(`autovoice.dsp.suppressor`), and a gain for each bin follows from that and from the noise tracked there
 (`autovoice.dsp.noise_gain`). All channels are judged together and get the same gains, so that nothing moves in the stereo
 image. What is synthesised is the difference that the gains make, and it is added to the delayed sound: with `strength` 0 every
 bit of the input comes through.
@@ -27,7 +27,7 @@ from autovoice.dsp.toolchain import numba
 carray = numba.carray
 
 PARAMETERS = (
-    Param("strength", "", 0.0, 1.0, 0.8, help="share of what is found best, in dB; 0 = untouched"),
+    Param("strength", "", 0.0, 1.0, 0.6, help="share of what is found best, in dB; 0 = untouched"),
     Param("reduction", "dB", 0.0, 60.0, 20.0, help="how much it lowers at most, whatever the strength"),
     Param("smoothing", "ms", 0.0, 200.0, 5.0, help="time constant of the bands' gains going down"),
 )
@@ -173,8 +173,8 @@ def _overlap(s: Any, end: Any) -> None:
 
 
 @helper
-def _work(s: Any, p: Any, task: Any, end: Any, judged: Any, block: Any) -> None:
-    """Do one of the tasks of the hop whose window ends before frame `end`; `judged`: the network runs in this hop."""
+def _work(s: Any, p: Any, task: Any, end: Any, block: Any) -> None:
+    """Do one of the tasks of the hop whose window ends before frame `end`."""
     head = s[0]
     steps = head.fft.steps
     if task == 0:
@@ -188,11 +188,9 @@ def _work(s: Any, p: Any, task: Any, end: Any, judged: Any, block: Any) -> None:
         for c in range(block.channels):
             re, im = fft.bins(s[c].fft)
             noise_gain.take(head.bins, re, im, c == 0)
-            if judged:
-                suppressor.add_power(head.net, re, im)
+            suppressor.add_power(head.net, re, im)
     elif task <= steps + 1 + UNITS:
-        if judged:
-            suppressor.advance(head.net, task - steps - 2, block.channels)
+        suppressor.advance(head.net, task - steps - 2, block.channels)
     elif task == steps + UNITS + 2:
         _smooth(head, p, block)
         noise_gain.learn(head.bins, head.net, head.gain)
@@ -216,15 +214,16 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
     if block.frame % SEGMENT == 0:
         number = block.frame // SEGMENT
         part = number % head.segments
-        hop = number // head.segments
         if part == 0 and not head.running:
             head.running = 1
-            noise_gain.begin(head.bins, head.fft.size // (SEGMENT * head.segments))
+            window = head.fft.size // (SEGMENT * head.segments)
+            noise_gain.begin(head.bins, window)
+            suppressor.begin(head.net, window)
         if head.running:
             tasks = TASKS + 2 * head.fft.steps
             first, last = tasks * part // head.segments, tasks * (part + 1) // head.segments
             for task in range(first, last):
-                _work(s, p, task, block.frame - SEGMENT * part, hop % 2 == 0, block)
+                _work(s, p, task, block.frame - SEGMENT * part, block)
     inside, outside = 2 * head.fft.size - 1, head.fft.size - 1
     for c in range(block.channels):
         sound, change = _ring(s[c], 0), _ring(s[c], 1)

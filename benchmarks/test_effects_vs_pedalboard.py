@@ -10,18 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from autovoice.dsp.stage import MAX_CHANNELS
 from autovoice.rt import Chain
-from autovoice.rt.callback import RUN_FILE
-from autovoice.rt.memory import address_of
-from autovoice.rt.processor import Processor
+from autovoice.tools.lab.offline import BLOCK, RATE, Offline
 from scipy import signal
-
-from benchmarks.conftest import BLOCK, RATE
 
 pedalboard = pytest.importorskip("pedalboard")
 
@@ -54,24 +50,9 @@ COSTS: dict[str, tuple[dict[str, Any] | None, Callable[[], list[Any]] | None, fl
 }
 
 
-class Offline:
-    """A chain of one or two channels driven by compiled code in blocks, with nothing of the interpreter in between."""
-
-    def __init__(self, specs: list[Any], sound: np.ndarray) -> None:
-        """Lay out the chain for a recording of shape (channels, frames)."""
-        self.sound = np.ascontiguousarray(sound, np.float32)
-        self.wet = np.zeros_like(self.sound)
-        channels = len(sound)
-        self.processor = Processor(Chain(specs), sample_rate=RATE, in_channels=channels, out_channels=channels, block=BLOCK)
-
-    def ns_per_block(self) -> float:
-        """Process the whole recording; nanoseconds for each block."""
-        pointers = np.zeros(2 * MAX_CHANNELS, np.int64)
-        for k, (dry, wet) in enumerate(zip(self.sound, self.wet, strict=True)):
-            pointers[k], pointers[MAX_CHANNELS + k] = address_of(dry), address_of(wet)
-        start = time.perf_counter_ns()
-        RUN_FILE.ctypes(self.processor.run, self.processor.address, address_of(pointers), self.sound.shape[1], BLOCK)
-        return (time.perf_counter_ns() - start) / (self.sound.shape[1] / BLOCK)
+def _ns_per_block(chain: Offline) -> float:
+    """Process the whole recording; nanoseconds for each block."""
+    return chain.run() * 1e9 / (chain.frames / BLOCK)
 
 
 def _peer_ns(board: Any, sound: np.ndarray) -> float:
@@ -87,8 +68,8 @@ def test_cost_vs_pedalboard(name: str, channels: int, voice: np.ndarray, report:
     spec, peer, bar = COSTS[name]
     sound = np.tile(2 * voice[RATE : round((1 + SECONDS) * RATE)], (channels, 1))
     runs: dict[str, Callable[[], float]] = {
-        "ours_ns": Offline([spec], sound).ns_per_block,
-        "engine_ns": Offline([], sound).ns_per_block,
+        "ours_ns": partial(_ns_per_block, Offline([spec], sound)),
+        "engine_ns": partial(_ns_per_block, Offline([], sound)),
     }
     if peer is not None:
         board, empty = pedalboard.Pedalboard(peer()), pedalboard.Pedalboard([])

@@ -21,9 +21,9 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
+from autovoice.tools.lab.offline import BLOCK, Offline
 
 from benchmarks import corpus
-from benchmarks.conftest import BLOCK, Offline
 
 RATE = corpus.RATE
 MS = RATE // 1000  # frames

@@ -181,6 +181,7 @@ def compare(split: str) -> dict[str, dict[str, dict[str, float]]]:
     return {condition: {name: scores(total) for name, total in rows.items()} for condition, rows in counts.items()}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("split", ["validate", "heldout", "real"])
 def test_pitch_accuracy(split: str, report: Report) -> None:
     """Right pitch and voicing at least Praat's better setting; what misses the other two bars is listed, not asserted.

@@ -16,10 +16,10 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
+from autovoice.tools.lab.offline import BLOCK, RATE, Offline
 from scipy.signal import butter, fftconvolve, resample_poly, sosfiltfilt
 
 from benchmarks import corpus
-from benchmarks.conftest import BLOCK, RATE, Offline
 
 Array = np.ndarray[Any, Any]
 SEMITONES = (-12, -7, -3, 3, 7, 12)
@@ -198,6 +198,7 @@ def test_shift_envelope_distance(report: Callable[[dict[str, Any]], None]) -> No
     assert all(row["ratio"] <= ENVELOPE_SHARE for row in rows.values())
 
 
+@pytest.mark.long
 def test_shift_dnsmos(report: Callable[[dict[str, Any]], None]) -> None:
     """Mean overall quality as DNSMOS (Reddy et al. 2022) hears it; a peer leads at two of the settings (decision 0015)."""
     judge = pytest.importorskip("speechmos.dnsmos")

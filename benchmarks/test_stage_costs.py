@@ -5,45 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-from autovoice.dsp.stage import stage_names
 from autovoice.rt import Chain
+from autovoice.tools.lab.rig import DEMO_CHAIN
+from autovoice.tools.lab.scenarios import Progress, Settings
+from autovoice.tools.lab.scenarios.cost import run
 
-from benchmarks.conftest import BLOCK, RATE, Offline
-
-PASSES = 5
-SETTINGS: dict[str, dict[str, object]] = {  # what makes a stage work that rests at its defaults
-    "shift": {"semitones": 4.0},
-    "gain": {"gain": -6.0},
-    "eq": {f"band{k}_gain": gain for k, gain in enumerate((3.0, -3.0, 2.0, -2.0, 1.0), 2)} | {"band1_type": "low_cut"},
-    "harmony": {f"level_{k}": -6.0 for k in range(1, 5)} | {"degree_2": 4, "degree_3": -3, "degree_4": 7},
-    "stretch": {"speed": 0.8},
-}
+SECONDS = 8.0
 
 
-def block_times(specs: list[Any], voice: np.ndarray) -> np.ndarray:
-    """Return nanoseconds of each block, the least of several passes: what the machine's other work adds is gone."""
-    passes = [Offline(specs, voice).time_blocks() for _ in range(PASSES)]
-    return np.min(passes, axis=0)
-
-
-def test_stage_costs(voice: np.ndarray, report: Callable[[dict[str, Any]], None]) -> None:
-    """Every stage stays far below the period, and none of its blocks above 100 us."""
-    sound = voice[: 8 * RATE]
-    empty = float(block_times([], sound).mean())
-    rows: dict[str, dict[str, float]] = {}
-    for name in stage_names():
-        needed = [p.stage.name for p in Chain([name]).placed[:-1]]
-        spec = {"stage": name, **SETTINGS.get(name, {})}
-        times = block_times([*needed, spec], sound)
-        below = float(block_times(list(needed), sound).mean()) if needed else empty
-        p50, p999 = np.percentile(times, [50, 99.9])
-        rows[name] = {
-            "mean_us": round((times.mean() - below) * 1e-3, 3),
-            "chain_p50_us": round(p50 * 1e-3, 3),
-            "chain_p99_9_us": round(p999 * 1e-3, 3),
-            "chain_worst_us": round(times.max() * 1e-3, 3),
-            "delay_ms": round(Chain([name]).latency(RATE) / RATE * 1e3, 3),
-        }
-    report({"block": BLOCK, "sample_rate": RATE, "engine_us": round(empty * 1e-3, 3), "stages": rows})
-    assert max(row["chain_p99_9_us"] for row in rows.values()) < 100
+def test_stage_costs(report: Callable[[Any], None]) -> None:
+    """Every stage and chain stays far below the period: p99.9 of its blocks takes less than 100 us."""
+    settings = Settings("cost", Chain(DEMO_CHAIN), "demo chain", SECONDS, chosen=frozenset({"block"}))
+    result = run(settings, Progress())
+    report(result)
+    assert max(one.metrics["callback_p999_us"] for series in result.series for one in series.runs) < 100

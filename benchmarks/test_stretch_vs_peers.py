@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import stretch
+from autovoice.tools.lab.offline import RATE, Offline
 
 from benchmarks import corpus
-from benchmarks.conftest import RATE, Offline
 
 FACTORS = (0.75, 1.25, 1.5)
 WINDOWS = (2048, 1024)  # frames

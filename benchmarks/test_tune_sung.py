@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
+from autovoice.tools.lab.offline import RATE
 
 from benchmarks import corpus
-from benchmarks.conftest import RATE
 
 SPLITS = ("validate", "heldout")
 TRANSITION_S = 0.15  # after a change of note, which the singer glides through

@@ -15,9 +15,9 @@ import pytest
 from autovoice.dsp import resampler
 from autovoice.rt import Chain
 from autovoice.rt.processor import render
+from autovoice.tools.lab.offline import BLOCK, RATE, Offline
 
 from benchmarks import corpus
-from benchmarks.conftest import BLOCK, RATE, Offline
 
 sys.path.append(str(Path(__file__).parent.parent / "tests"))
 import silero_reference
@@ -147,6 +147,7 @@ def area(values: Array, talking: Array) -> float:
     return float((ranks[talking].sum() - hits * (hits + 1) / 2) / (hits * (~talking).sum()))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("split", ["train", "heldout"])
 def test_detection_in_noise(split: str, report: Report) -> None:
     """Share of talking 10 ms frames found and of others taken for talk, raw decisions; babble is talk, of others."""

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
+from autovoice.tools.lab.offline import BLOCK, RATE, Offline
 
 from benchmarks import corpus
-from benchmarks.conftest import BLOCK, RATE, Offline
 
 SECONDS, ROUNDS = 10, 7
 BAR_US = 6.0  # 24 bands, 64 frames, mono

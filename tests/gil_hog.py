@@ -8,33 +8,20 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 import time
 
 import jack
 from autovoice.rt import Chain, Engine
+from autovoice.tools.lab.hogs import gil
 from support import DEMO
 
 SECONDS = 5.0
 
 
-def hog(stop: threading.Event) -> None:
-    number = 0
-    while not stop.is_set():
-        for _ in range(10_000):
-            number = (number * 31 + 7) % 1_000_003
-
-
 def under_load(count: int = 2) -> None:
     """Let the hogs loose for a while."""
-    stop = threading.Event()
-    hogs = [threading.Thread(target=hog, args=(stop,)) for _ in range(count)]
-    for thread in hogs:
-        thread.start()
-    time.sleep(SECONDS)
-    stop.set()
-    for thread in hogs:
-        thread.join()
+    with gil(count):
+        time.sleep(SECONDS)
 
 
 def engine(server: str, hogs: int = 2) -> dict[str, int]:

@@ -70,7 +70,7 @@ def test_what_strikes_several_stages_alike_is_doubted_to_be_theirs() -> None:
     page = SimpleNamespace(blocks=lambda: slow, quiet=lambda: QUIET)
     times = {name: SimpleNamespace(p50=us) for name, us in USUAL.items()}
     stats = SimpleNamespace(stage_us=times, callback_us=SimpleNamespace(p50=9.0))
-    first, second = describe(page, stats, 0)  # type: ignore[arg-type]
+    first = describe(page, stats, 0)[0]  # type: ignore[arg-type]
     assert first["what"] == "pitch"
     assert "shift stalled as well" in first["cause"]
     slow[1] = replace(slow[1], spent_us=20.0, stages_us={"pitch": 4.0, "shift": 12.0})

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import subprocess
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 SCHEMA = "autovoice.lab/1"
+_NUMBERS = re.compile(r"\[\n\s+([-+\d.,eE\s]+?)\n\s*\]")  # a list of numbers, which goes on one line of a file
 Role = Literal["subject", "peer", "control", "baseline"]
 Array = np.ndarray[Any, Any]
 
@@ -148,7 +150,9 @@ class Result:
         """Write the result, whole or not at all; returns the path."""
         path.parent.mkdir(parents=True, exist_ok=True)
         partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-        partial.write_text(json.dumps(asdict(self), indent=1, default=_plain) + "\n", encoding="utf-8")
+        text = json.dumps(asdict(self), indent=1, default=_plain)
+        text = _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", text)
+        partial.write_text(text + "\n", encoding="utf-8")
         partial.replace(path)
         return path
 

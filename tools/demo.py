@@ -173,11 +173,13 @@ def _perform(engine: Engine, start: int, speech_frames: int, recorded_from: int)
 def _measure(sent: Any, received: Any) -> int:
     """Return the latency in frames from the chirp at the end of what was sent, as it came back."""
     import numpy as np
-    from autovoice.tools.latency import CHIRP_S, delay_frames
+    from autovoice.tools.lab.delay import by_phase
+    from autovoice.tools.lab.signals import CHIRP_HIGH_HZ, CHIRP_LOW_HZ, CHIRP_S, Probe
 
     end = int(np.flatnonzero(np.abs(sent) > 1e-3)[-1]) + 1
     begin = end - round(CHIRP_S * SAMPLE_RATE)
-    return delay_frames(sent[begin:end], received[begin:], LONGEST_DELAY)
+    chirp = Probe("chirp", sent[begin:end], (CHIRP_LOW_HZ, CHIRP_HIGH_HZ), SAMPLE_RATE)
+    return round(by_phase(chirp, received[begin:], LONGEST_DELAY).frames)
 
 
 def _warm_start_s(server: PrivateJack | None) -> float:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from autovoice.tools import cli as command_line
 
 TIMEOUT_S = 300.0  # a cold cache compiles everything first
 
@@ -56,6 +57,18 @@ def cli() -> Cli:
             **options,
         )
         return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def here(capfd: pytest.CaptureFixture[str]) -> Cli:
+    """Run a command line in this process, which has imported and compiled everything before."""
+
+    def run(*arguments: object) -> Ran:
+        capfd.readouterr()
+        code = command_line.run([str(argument) for argument in arguments])
+        return Ran(code, *capfd.readouterr())
 
     return run
 

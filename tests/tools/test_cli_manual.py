@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from autovoice.dsp.stage import load, stage_names
 from autovoice.tools import cli as command_line
-from autovoice.tools.latency import chirp, delay_frames
 from autovoice.tools.status import note_name
 from support import JackServer
 
@@ -87,20 +86,3 @@ def test_a_fault_of_the_program_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -
 )
 def test_a_pitch_is_named_with_its_cents(f0_hz: float, name: str) -> None:
     assert note_name(f0_hz) == name
-
-
-@pytest.mark.parametrize("delay", [0, 1, 672, 5_000])
-def test_the_delay_of_a_chirp_is_measured_to_the_frame(delay: int) -> None:
-    import numpy as np
-
-    sent = chirp(48_000)
-    received = np.concatenate([np.zeros(delay, np.float32), -0.3 * -sent, np.zeros(9_000, np.float32)])
-    received += 0.01 * np.random.default_rng(1).standard_normal(len(received)).astype(np.float32)
-    assert delay_frames(sent, received, 8_000) == delay
-
-
-def test_silence_is_no_measurement() -> None:
-    import numpy as np
-
-    with pytest.raises(ValueError, match="nothing"):
-        delay_frames(chirp(48_000), np.zeros(20_000, np.float32), 4_000)

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from autovoice.rt import Chain, Engine
 from autovoice.rt.worst import Evidence, WorstBlock
-from autovoice.tools.lab.why import describe, explain, report, tell
+from autovoice.tools.lab.why import describe, explain, report, tell_why
 from autovoice.tools.options import CommandError
 from support import wait_until
 
@@ -112,7 +112,7 @@ def test_a_stall_of_200_us_planted_in_a_stage_is_found_and_named(
     in_stages = [block for block in found["worst"] if block["whose"] == "stage"]
     assert in_stages[0]["what"] == "stall" or "may be the host" in in_stages[0]["cause"]
     assert all(100 < block["stages_us"]["stall"] < 1000 for block in stalls[:1])
-    tell(found)
+    tell_why(found)
     told = capsys.readouterr().out
     assert "planted:" in told
     assert "stage 'stall' took" in told

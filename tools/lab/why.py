@@ -191,7 +191,7 @@ def report(name: str | None) -> dict[str, Any]:
     }
 
 
-def tell(found: Mapping[str, Any]) -> None:
+def tell_why(found: Mapping[str, Any]) -> None:
     """Print what `report` found for people."""
     us, worst = found["callback_us"], found["worst"]
     click.echo(

@@ -12,10 +12,10 @@ from typing import Any
 import click
 import numpy as np
 import pytest
-from autovoice.tools.lab.collect import as_result, metric
+from autovoice.tools.lab.bench.collect import as_result, metric
+from autovoice.tools.lab.bench.rig import recorded_voice
 from autovoice.tools.lab.percentiles import figures_of, histogram_us
 from autovoice.tools.lab.results import Result, Run, Series
-from autovoice.tools.lab.rig import recorded_voice
 from autovoice.tools.private_jack import PrivateJack
 
 RESULTS = Path(os.environ.get("AUTOVOICE_RESULTS", Path(__file__).parent / "results"))

@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
-from autovoice.tools.lab import peers
-from autovoice.tools.lab.offline import Offline
+from autovoice.tools.lab.bench import peers
+from autovoice.tools.lab.bench.offline import Offline
 
 from benchmarks import corpus
 

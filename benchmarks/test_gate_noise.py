@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
-from autovoice.tools.lab.offline import BLOCK, Offline
+from autovoice.tools.lab.bench.offline import BLOCK, Offline
 
 from benchmarks import corpus
 

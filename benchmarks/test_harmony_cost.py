@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autovoice.tools.lab.offline import RATE, Offline
+from autovoice.tools.lab.bench.offline import RATE, Offline
 
 PASSES = 7
 FOUR = {f"level_{k}": -6.0 for k in range(1, 5)} | {"degree_2": 4, "degree_3": -3, "degree_4": 7}

@@ -16,11 +16,11 @@ import pytest
 from autovoice.dsp.stage import stage_names
 from autovoice.rt import Chain, Engine
 from autovoice.rt.presets import load_preset, preset_names
-from autovoice.tools.lab.methods import BLOCKS, PITCH_MOVES, SINGLE_DELAY, at_identity
-from autovoice.tools.lab.prober import JackProber
+from autovoice.tools.lab.latency.methods import BLOCKS, PITCH_MOVES, SINGLE_DELAY, at_identity
+from autovoice.tools.lab.latency.prober import JackProber
+from autovoice.tools.lab.latency.roundtrip import look
+from autovoice.tools.lab.latency.signals import Probe, mls, probe
 from autovoice.tools.lab.results import Bar, Result, Run, Series
-from autovoice.tools.lab.roundtrip import look
-from autovoice.tools.lab.signals import Probe, mls, probe
 from autovoice.tools.private_jack import PrivateJack
 
 RATE, BLOCK = 48_000, 64  # Hz, frames

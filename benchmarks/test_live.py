@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 from autovoice.rt import Chain
-from autovoice.tools.lab.rig import DEMO_CHAIN, pick_backend
-from autovoice.tools.lab.scenarios import Progress, Settings, find, load
+from autovoice.tools.lab.bench.rig import DEMO_CHAIN, pick_backend
+from autovoice.tools.lab.bench.scenarios import Progress, Settings, find, load
 
 
 @pytest.mark.long

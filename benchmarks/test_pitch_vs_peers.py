@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
-from autovoice.tools.lab.offline import RATE, Offline
+from autovoice.tools.lab.bench.offline import RATE, Offline
 from scipy.signal import resample_poly
 
 from benchmarks import corpus

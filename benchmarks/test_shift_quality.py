@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
-from autovoice.tools.lab.offline import BLOCK, RATE, Offline
+from autovoice.tools.lab.bench.offline import BLOCK, RATE, Offline
 from scipy.signal import butter, fftconvolve, resample_poly, sosfiltfilt
 
 from benchmarks import corpus

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autovoice.tools.lab.offline import BLOCK, RATE, Offline
-from autovoice.tools.lab.rig import DEMO_CHAIN
+from autovoice.tools.lab.bench.offline import BLOCK, RATE, Offline
+from autovoice.tools.lab.bench.rig import DEMO_CHAIN
 
 CHAIN = ["gate", {"stage": "shift", "semitones": 4.0}, "limiter"]
 PASSES = 5

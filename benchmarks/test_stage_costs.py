@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from autovoice.rt import Chain
-from autovoice.tools.lab.rig import DEMO_CHAIN
-from autovoice.tools.lab.scenarios import Progress, Settings
-from autovoice.tools.lab.scenarios.cost import run
+from autovoice.tools.lab.bench.rig import DEMO_CHAIN
+from autovoice.tools.lab.bench.scenarios import Progress, Settings
+from autovoice.tools.lab.bench.scenarios.cost import run
 
 SECONDS = 8.0
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import stretch
-from autovoice.tools.lab.offline import RATE, Offline
+from autovoice.tools.lab.bench.offline import RATE, Offline
 
 from benchmarks import corpus
 

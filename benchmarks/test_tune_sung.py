@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain
-from autovoice.tools.lab.offline import RATE
+from autovoice.tools.lab.bench.offline import RATE
 
 from benchmarks import corpus
 

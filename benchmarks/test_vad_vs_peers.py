@@ -15,7 +15,7 @@ import pytest
 from autovoice.dsp import resampler
 from autovoice.rt import Chain
 from autovoice.rt.processor import render
-from autovoice.tools.lab.offline import BLOCK, RATE, Offline
+from autovoice.tools.lab.bench.offline import BLOCK, RATE, Offline
 
 from benchmarks import corpus
 

@@ -126,10 +126,16 @@ def period(s: Any) -> Any:
 
 
 @helper
+def repeating(s: Any) -> Any:
+    """Return the share of the power that repeats, r at the top of the parabola, above 0 and below 1, after a measurement."""
+    r = s.peak - _QUARTER * (s.below - s.above) * _top(s)
+    return min(max(r, _NOISE_FLOOR), _ONE - _NOISE_FLOOR)
+
+
+@helper
 def hnr_db(s: Any) -> Any:
     """Return the ratio at the top of the parabola, in dB within -MOST_DB..MOST_DB, after a measurement."""
-    r = s.peak - _QUARTER * (s.below - s.above) * _top(s)
-    r = min(max(r, _NOISE_FLOOR), _ONE - _NOISE_FLOOR)
+    r = repeating(s)
     return _DB * (log2(r) - log2(_ONE - r))
 
 

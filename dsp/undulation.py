@@ -4,8 +4,8 @@ y[n] = c0 + c1 t + c2 t^2 + a cos(2 pi f t) + b sin(2 pi f t) is fitted to the l
 all five terms at once, by projecting the parabola out of data and sinusoids alike. With c0 alone this is the generalised
 Lomb-Scargle periodogram (M. Zechmeister and M. Kürster, Astronomy and Astrophysics 496, 2009, equations 4 to 7), which also
 solves the two equations that are left. The f that explains most wins, and a parabola through it and its neighbours refines
-it. Points carry weights: a cosine taper times 1 where there was a voice and 0
-where there was none. All frequencies are summed side by side, a few points per call. Compiled code, except `plan`.
+it. Points carry weights: a cosine taper times the trust in the value, which is 0 where there is none. All frequencies are
+summed side by side, a few points per call. Compiled code, except `plan`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ WINDOW_S = POINTS * STEP_S
 RING = 256  # points kept, a power of 2
 RATES = 32
 LOWEST_HZ, GRID_HZ = 2.5, 0.25
-LEAST_SHARE = 0.4  # of the window's weight that must be there
+LEAST_SHARE = 0.4  # of the taper that must fall on values, trusted or not
 
 _ZERO, _HALF, _QUARTER, _ONE, _TWO = (np.float32(v) for v in (0, 0.5, 0.25, 1, 2))
 _TINY = np.float32(1e-9)
@@ -31,9 +31,9 @@ PC0, PC1, PC2, PS0, PS1, PS2, CC, SS, CS, YC, YS = range(SUMS)
 
 UNDULATION = [
     ("value", "f4", (RING,)),  # the curve, by its points' absolute numbers
-    ("present", "f4", (RING,)),  # 1 = there is a value
+    ("trust", "f4", (RING,)),  # weight of the value, 0 = there is none
     ("taper", "f4", (POINTS,)),
-    ("least_weight", "f4"),
+    ("least_taper", "f4"),
     ("point", "i8"),  # of the window, next to be summed; POINTS = all are
     ("chunk", "i8"),  # points summed per call
     ("weight", "f4", (POINTS,)),
@@ -62,7 +62,7 @@ def plan(state: Any, chunk: int) -> None:
     turns = 2 * np.pi * (LOWEST_HZ + GRID_HZ * np.arange(RATES))
     taper = np.cos(np.pi * t / WINDOW_S)
     state["taper"] = taper
-    state["least_weight"] = LEAST_SHARE * taper.sum()
+    state["least_taper"] = LEAST_SHARE * taper.sum()
     state["turn_cosine"], state["turn_sine"] = np.cos(turns * STEP_S), np.sin(turns * STEP_S)
     state["first_cosine"], state["first_sine"] = np.cos(turns * t[0]), np.sin(turns * t[0])
     state["chunk"] = chunk
@@ -72,14 +72,15 @@ def plan(state: Any, chunk: int) -> None:
 @helper
 def begin(s: Any, newest: Any) -> Any:
     """Take a copy of the curve up to its point number `newest`; returns whether there is enough of it to look at."""
-    total = _ZERO
+    total = there = _ZERO
     first = newest - (POINTS - 1)
     for n in range(POINTS):
         at = (first + n) & (RING - 1)
-        s.weight[n] = s.taper[n] * s.present[at]
+        s.weight[n] = s.taper[n] * s.trust[at]
         s.residue[n] = s.value[at]
         total += s.weight[n]
-    if total < s.least_weight:
+        there += s.taper[n] if s.trust[at] > _ZERO else _ZERO
+    if there < s.least_taper:
         return False
     for i in range(3):
         _orthonormalise(s, i)

@@ -12,7 +12,7 @@ import time
 
 import jack
 from autovoice.rt import Chain, Engine
-from autovoice.tools.lab.hogs import gil
+from autovoice.tools.lab.bench.hogs import gil
 from support import DEMO
 
 SECONDS = 5.0

@@ -16,9 +16,9 @@ COMMANDS = {
     "stages": "autovoice.tools.manual",
     "presets": "autovoice.tools.presets",
     "devices": "autovoice.tools.devices",
-    "latency": "autovoice.tools.lab.latency",
+    "latency": "autovoice.tools.lab.latency.command",
     "demo": "autovoice.tools.demo",
-    "bench": "autovoice.tools.lab.bench",
+    "bench": "autovoice.tools.lab.bench.command",
 }
 """Every command, with the module whose `command` it is; help lists them in this order."""
 

@@ -173,8 +173,8 @@ def _perform(engine: Engine, start: int, speech_frames: int, recorded_from: int)
 def _measure(sent: Any, received: Any) -> int:
     """Return the latency in frames from the chirp at the end of what was sent, as it came back."""
     import numpy as np
-    from autovoice.tools.lab.delay import by_phase
-    from autovoice.tools.lab.signals import CHIRP_HIGH_HZ, CHIRP_LOW_HZ, CHIRP_S, Probe
+    from autovoice.tools.lab.latency.delay import by_phase
+    from autovoice.tools.lab.latency.signals import CHIRP_HIGH_HZ, CHIRP_LOW_HZ, CHIRP_S, Probe
 
     end = int(np.flatnonzero(np.abs(sent) > 1e-3)[-1]) + 1
     begin = end - round(CHIRP_S * SAMPLE_RATE)

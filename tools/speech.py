@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 from autovoice.rt.backends.file import open_sound
-from autovoice.tools.lab.signals import chirp
+from autovoice.tools.lab.latency.signals import chirp
 from autovoice.tools.options import CommandError
 
 FOLDER = Path("/usr/share/pocketsphinx/test/data/librivox")

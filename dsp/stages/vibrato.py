@@ -26,7 +26,7 @@ from autovoice.dsp.stage import SEGMENT, Param
 
 PARAMETERS = (
     Param("least_extent", "cents", 5.0, 100.0, 12.0, help="extent below which a voice counts as straight"),
-    Param("least_regularity", "", 0.3, 0.99, 0.85, help="regularity below which a movement of pitch is no vibrato"),
+    Param("least_regularity", "", 0.3, 0.99, 0.88, help="regularity below which a movement of pitch is no vibrato"),
 )
 REQUIRES = ("pitch",)
 
@@ -111,7 +111,7 @@ def _take_pitch(s: Any, block: Any) -> None:
     frame = block.bus.f0_frame + block.upstream
     point = (2 * frame + s.step) // (2 * s.step)
     for skipped in range(max(s.newest_point + 1, point - undulation.RING), point + 1):
-        s.present[skipped & (undulation.RING - 1)] = ZERO
+        s.trust[skipped & (undulation.RING - 1)] = ZERO
     s.newest_point = point
     if block.bus.f0_hz > ZERO and s.busy == 0:
         s.refined_point = point
@@ -119,8 +119,8 @@ def _take_pitch(s: Any, block: Any) -> None:
 
 
 @helper
-def _place(s: Any, point: Any, f0_hz: Any) -> None:
-    """Put a refined pitch on the curve, unless it leaps."""
+def _place(s: Any, point: Any, f0_hz: Any, repeating: Any) -> None:
+    """Put a refined pitch on the curve, unless it leaps; the less of the sound repeats, the less it is trusted."""
     cents = CENTS * log2(f0_hz / REFERENCE_HZ)
     gap = min(point - s.last_voiced, undulation.RING)
     if gap < PATIENCE and abs(cents - s.reference) > LEAP * np.float32(gap):
@@ -128,12 +128,13 @@ def _place(s: Any, point: Any, f0_hz: Any) -> None:
         if s.leaps < NEW_NOTE:
             return
         for k in range(undulation.RING):
-            s.present[k] = ZERO
+            s.trust[k] = ZERO
     s.leaps = 0
     s.reference = cents
     s.last_voiced = point
     s.value[point & (undulation.RING - 1)] = cents
-    s.present[point & (undulation.RING - 1)] = ONE
+    square = repeating * repeating
+    s.trust[point & (undulation.RING - 1)] = square * square
 
 
 @helper
@@ -250,7 +251,7 @@ def _end_segment(s: Any, p: Any, block: Any, newest: Any) -> None:
         if harmonicity.advance(s, newest):
             block.post.hnr_db = harmonicity.hnr_db(s)
             rate = np.float32(block.sample_rate) / np.float32(s.group)
-            _place(s, s.refined_point, rate / harmonicity.period(s))
+            _place(s, s.refined_point, rate / harmonicity.period(s), harmonicity.repeating(s))
     if (newest // SEGMENT) % s.segments == s.segments - 1:
         _take_level(s, block)
     _search(s, p, block)

@@ -114,6 +114,17 @@ def test_slips_of_the_tracker_are_left_out():
     assert track.vibrato_cents[filled] == pytest.approx(60.0, rel=0.08)
 
 
+def test_where_the_sound_does_not_repeat_its_pitch_counts_little():
+    """Four times a second 50 ms drown in noise, half a semitone sharp: too little to be a leap, and yet no part of the vibrato."""
+    t = seconds(2.4)
+    spoilt = np.mod(t, 0.25) < 0.05
+    noise = 0.1 * np.random.default_rng(7).normal(size=len(t)) * spoilt
+    track = analyse(voice(vibrato(200.0, 6.0, 60.0, 2.4) * np.where(spoilt, 2 ** (50 / 1200), 1.0)) + noise)
+    filled = track.time_s > FILLED_S
+    assert track.vibrato_hz[filled] == pytest.approx(6.0, abs=0.05)
+    assert track.vibrato_cents[filled] == pytest.approx(60.0, rel=0.05)
+
+
 def test_an_irregular_voice_is_said_to_be_irregular():
     """A pitch that wanders at random is explained in small part by any sinusoid, and counts as no vibrato."""
     random = np.random.default_rng(5).normal(size=40)

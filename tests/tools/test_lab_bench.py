@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from autovoice.tools.lab.bench.scenarios import TABLE, load, names
 from autovoice.tools.lab.results import Result
-from autovoice.tools.lab.scenarios import TABLE, load, names
 from support import need_jack
 
 

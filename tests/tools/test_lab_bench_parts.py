@@ -15,19 +15,19 @@ import numpy as np
 import pytest
 from autovoice.dsp.stage import stage_names
 from autovoice.rt import Chain, Engine
-from autovoice.tools.lab import hogs, peers, timer
-from autovoice.tools.lab.collect import as_result
-from autovoice.tools.lab.observe import Watch
-from autovoice.tools.lab.offline import Offline, time_rounds
+from autovoice.tools.lab.bench import hogs, peers, timer
+from autovoice.tools.lab.bench.collect import as_result
+from autovoice.tools.lab.bench.observe import Watch
+from autovoice.tools.lab.bench.offline import Offline, time_rounds
+from autovoice.tools.lab.bench.rig import Rig, synthetic_voice
+from autovoice.tools.lab.bench.scenarios import Settings
+from autovoice.tools.lab.bench.scenarios.hogged import bars
+from autovoice.tools.lab.bench.scenarios.host import parse_cyclictest
+from autovoice.tools.lab.bench.scenarios.peers import _drive
+from autovoice.tools.lab.bench.scenarios.scaling import knee
+from autovoice.tools.lab.bench.scenarios.storms import TONE_HZ, clicks, movable
 from autovoice.tools.lab.percentiles import FEWEST, figures, figures_of, histogram_ns, histogram_us, thin
 from autovoice.tools.lab.results import Run
-from autovoice.tools.lab.rig import Rig, synthetic_voice
-from autovoice.tools.lab.scenarios import Settings
-from autovoice.tools.lab.scenarios.hogged import bars
-from autovoice.tools.lab.scenarios.host import parse_cyclictest
-from autovoice.tools.lab.scenarios.peers import _drive
-from autovoice.tools.lab.scenarios.scaling import knee
-from autovoice.tools.lab.scenarios.storms import TONE_HZ, clicks, movable
 from support import SAMPLE_RATE, JackServer, need_jack
 
 RNG = np.random.default_rng(1)
@@ -85,7 +85,7 @@ def test_figures_by_name_become_series_with_units() -> None:
 
 HOG_PARENT = """
 import sys, time
-from autovoice.tools.lab.hogs import cpu, disk
+from autovoice.tools.lab.bench.hogs import cpu, disk
 with cpu(), disk():
     print("ready", flush=True)
     time.sleep(60)

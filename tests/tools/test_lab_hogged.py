@@ -10,12 +10,12 @@ import contextlib
 import time
 
 from autovoice.rt import Chain
-from autovoice.tools.lab import hogs
-from autovoice.tools.lab.observe import SETTLE_S, SLICE_S, Watch
-from autovoice.tools.lab.rig import DEMO_CHAIN, Rig, pick_backend
-from autovoice.tools.lab.scenarios import Settings
-from autovoice.tools.lab.scenarios.hogged import bars
-from autovoice.tools.lab.timer import HostTimer
+from autovoice.tools.lab.bench import hogs
+from autovoice.tools.lab.bench.observe import SETTLE_S, SLICE_S, Watch
+from autovoice.tools.lab.bench.rig import DEMO_CHAIN, Rig, pick_backend
+from autovoice.tools.lab.bench.scenarios import Settings
+from autovoice.tools.lab.bench.scenarios.hogged import bars
+from autovoice.tools.lab.bench.timer import HostTimer
 
 BLOCKS = 100_000
 PATIENCE = 1.5  # times as long as they take: a host that stands still plays fewer

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.rt import Chain, Engine
-from autovoice.tools.lab.latency import only_run
+from autovoice.tools.lab.latency.command import only_run
 from support import JackServer, wait_until
 
 CABLE = str(Path(__file__).with_name("cable.py"))

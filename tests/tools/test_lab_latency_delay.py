@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autovoice.tools.lab.delay import (
+from autovoice.tools.lab.latency.delay import (
     ChangedProbe,
     ClippedPath,
     NoisyPath,
@@ -17,7 +17,7 @@ from autovoice.tools.lab.delay import (
     judge,
     why_not_found,
 )
-from autovoice.tools.lab.signals import chirp, mls, probe
+from autovoice.tools.lab.latency.signals import chirp, mls, probe
 
 RATE = 48_000.0
 SILENCE = np.zeros(7_200, np.float32)

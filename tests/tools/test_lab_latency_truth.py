@@ -10,10 +10,10 @@ import pytest
 from autovoice.dsp.stage import stage_names
 from autovoice.rt import Chain, Engine
 from autovoice.rt.presets import load_preset
-from autovoice.tools.lab.methods import BLOCKS, IDENTITY, at_identity, way_for
-from autovoice.tools.lab.prober import JackProber
-from autovoice.tools.lab.roundtrip import look
-from autovoice.tools.lab.signals import Probe, mls
+from autovoice.tools.lab.latency.methods import BLOCKS, IDENTITY, at_identity, way_for
+from autovoice.tools.lab.latency.prober import JackProber
+from autovoice.tools.lab.latency.roundtrip import look
+from autovoice.tools.lab.latency.signals import Probe, mls
 from support import DEMO, JackServer, wait_until
 
 REACH = 2_400  # frames: more than any chain declares

@@ -12,7 +12,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from autovoice.tools.lab import contents, page, readings, svg
+from autovoice.tools.lab.page import command as page
+from autovoice.tools.lab.page import contents, readings, svg
 from autovoice.tools.lab.results import Bar, Histogram, Result, ResultError, Run, Series
 from lab_results import MACHINE, SETTINGS, cost, latency, live, scaling, times
 
@@ -274,7 +275,7 @@ def test_a_sweep_is_drawn_setting_by_setting_where_it_comes_nearest_to_its_perio
 
 
 def test_the_timeline_keeps_its_peaks_when_it_is_thinned() -> None:
-    from autovoice.tools.lab import drawings
+    from autovoice.tools.lab.page import drawings
 
     values = [1.0] * 5000
     values[3217] = 900.0

@@ -13,9 +13,9 @@ from typing import Any
 
 import click
 import numpy as np
-from autovoice.tools.lab.readings import At, label, origin, plain, words
+from autovoice.tools.lab.page.readings import At, label, origin, plain, words
+from autovoice.tools.lab.page.svg import number
 from autovoice.tools.lab.results import Result, Series, unit_of
-from autovoice.tools.lab.svg import number
 from autovoice.tools.lab.verdicts import Pair, Verdict, judge
 from autovoice.tools.options import CommandError, note, print_json
 
@@ -152,7 +152,7 @@ def command(a: Path, b: Path, threshold: float, across_machines: bool, whole: bo
     Exits with 1 where anything of ours got worse (not peers, not the host), with 0 where nothing did, with 2 where the two
     cannot be compared.
     """
-    from autovoice.tools.lab.page import read_folder
+    from autovoice.tools.lab.page.command import read_folder
 
     sides = read_folder(a), read_folder(b)
     verdicts = compare(*sides, threshold / 100, across=across_machines)

@@ -1,0 +1,1 @@
+"""`autovoice bench`: what a chain costs and how it holds out under load."""

@@ -1,0 +1,1 @@
+"""`autovoice latency`: the round trip through a live client, measured."""

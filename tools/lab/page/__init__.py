@@ -1,0 +1,1 @@
+"""`autovoice bench page`: results as one HTML file and as pictures."""

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from autovoice.tools.lab.compare import CompareError, compare, in_turns, pair_up, regressions
+from autovoice.tools.lab.compare import CompareError, compare, gather, in_turns, pair_up, regressions
+from autovoice.tools.lab.page.command import read_folder
 from autovoice.tools.lab.results import Result, Run, Series
 from autovoice.tools.lab.verdicts import LEAST_RUNS, Pair, Verdict, discoveries, judge
 from lab_results import MACHINE, SETTINGS
@@ -258,3 +259,13 @@ def test_what_cannot_be_compared_is_refused_in_one_line(cli: Any, tmp_path: Path
     assert "--across-machines" in cli("bench", "compare", ours, other).refused()
     assert "does not exist" in cli("bench", "compare", ours, tmp_path / "none").refused()
     assert "DIFFERENT MACHINE" in cli("bench", "compare", ours, other, "--across-machines").err
+
+
+def test_results_in_folders_below_are_taken_together(tmp_path: Path) -> None:
+    for k in range(3):
+        (tmp_path / str(k)).mkdir()
+        Result("cost", "", {}, [Series("one", "subject", [Run({"callback_p50_us": 10.0 + k})])]).write(
+            tmp_path / str(k) / "cost.json"
+        )
+    (series,) = gather(read_folder(tmp_path)).values()
+    assert sorted(run.metrics["callback_p50_us"] for run in series.runs) == [10.0, 11.0, 12.0]

@@ -147,7 +147,7 @@ def command(a: Path, b: Path, threshold: float, across_machines: bool, whole: bo
 
     A and B are folders of results or single files. Runs are paired in the order in which they were measured: measure A and B
     in turns (A, B, A, B, ...), six runs of each or more, so that a machine that slows down slows both. Files of the same
-    scenario in one folder are taken together.
+    scenario in one folder, or below it, are taken together.
 
     Exits with 1 where anything of ours got worse (not peers, not the host), with 0 where nothing did, with 2 where the two
     cannot be compared.

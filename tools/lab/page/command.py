@@ -65,10 +65,10 @@ def write(folder: Path) -> Path:
 
 
 def read_folder(source: Path) -> list[Result]:
-    """Return the results of a folder, or of one file, the oldest first; raises ResultError where there are none."""
+    """Return the results of a folder and below it, or of one file, the oldest first; raises ResultError without any."""
     if not source.exists():
         raise ResultError(f"{source} does not exist; give a folder or a file that `autovoice bench` wrote")
-    files = sorted(source.glob("*.json")) if source.is_dir() else [source]
+    files = sorted(source.rglob("*.json")) if source.is_dir() else [source]
     if not files:
         raise ResultError(f"{source} holds no results (*.json); make some with `autovoice bench`")
     return sorted((Result.read(file) for file in files), key=lambda result: result.started)

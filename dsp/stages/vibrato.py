@@ -5,7 +5,8 @@ most of its movement about a parabola (see `autovoice.dsp.undulation`): its freq
 and the share of the movement that it explains the regularity. The tracker's windows are long enough to flatten a quick
 vibrato; so its period is refined on a shorter stretch of the sound, the same that gives harmonics to noise (see
 `autovoice.dsp.harmonicity`). An average over a stretch W and a period T keeps sinc(r W) sinc(r T) of an undulation of rate r;
-the extent is given back what that took.
+the extent is given back what that took. A pitch counts by the fourth power of the share of the sound that repeats a period
+later: little in noise, and little where a deep vibrato is so quick that the tracker lags behind it.
 
 Spectral tilt is the slope of the harmonics over octaves, from the first to 6 kHz: the power of each octave (see
 `autovoice.dsp.octaves`) is shared out among the harmonics in it, and a straight line laid through those levels at the mean

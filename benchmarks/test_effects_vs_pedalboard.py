@@ -81,6 +81,7 @@ def test_cost_vs_pedalboard(name: str, channels: int, voice: np.ndarray, report:
         own, other = times["ours_ns"] - times["engine_ns"], times["peer_ns"] - times["peer_engine_ns"]
         result["stage_ratio"] = round(own / other, 3)
     report({"stage": name, "channels": channels, **result, "bar": bar})
+    assert bar is None or result["stage_ratio"] <= bar
 
 
 def _in_turns(runs: dict[str, Callable[[], float]]) -> dict[str, Callable[[], float]]:

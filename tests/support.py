@@ -39,6 +39,25 @@ IDENTITY = [
 ]
 """The same stages, set to change nothing but the time."""
 
+STALL = '''
+"""A stage that burns time at one frame in a second."""
+
+import numpy as np
+from autovoice.dsp.stage import Param
+
+PARAMETERS = (Param("turns", "", 0.0, 1e6, 0.0, smooth_ms=0, help="additions at each whole second"),)
+STATE = [("sum", "f8")]
+
+
+def process(s, p, x, block):
+    """Add up numbers, one after the other."""
+    for i in range(block.frames):
+        if (block.frame + i) % 48000 == 24000:
+            for k in range(np.int64(p.turns[i])):
+                s[0].sum = s[0].sum * 0.999 + 1.0
+'''
+"""A user's stage that stalls."""
+
 Audio = np.ndarray[Any, Any]
 _numbers = itertools.count()
 

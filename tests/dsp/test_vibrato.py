@@ -115,7 +115,7 @@ def test_slips_of_the_tracker_are_left_out():
 
 
 def test_where_the_sound_does_not_repeat_its_pitch_counts_little():
-    """Four times a second 50 ms drown in noise, half a semitone sharp: too little to be a leap, and yet no part of the vibrato."""
+    """Four times a second 50 ms drown in noise, half a semitone sharp: too near to be a leap, and yet no vibrato."""
     t = seconds(2.4)
     spoilt = np.mod(t, 0.25) < 0.05
     noise = 0.1 * np.random.default_rng(7).normal(size=len(t)) * spoilt

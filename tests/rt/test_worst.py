@@ -13,25 +13,7 @@ from autovoice.rt import Chain, Engine
 from autovoice.rt.registry import RegistryError, find, folder, running
 from autovoice.rt.watch import look, thread_id
 from autovoice.rt.worst import PAGE, RECENT, TOP, WorstPage
-from support import DEMO, Crank, run_program, wait_until
-
-STALL = '''
-"""A stage that burns time at one frame in a second."""
-
-import numpy as np
-from autovoice.dsp.stage import Param
-
-PARAMETERS = (Param("turns", "", 0.0, 1e6, 0.0, smooth_ms=0, help="additions at each whole second"),)
-STATE = [("sum", "f8")]
-
-
-def process(s, p, x, block):
-    """Add up numbers, one after the other."""
-    for i in range(block.frames):
-        if (block.frame + i) % 48000 == 24000:
-            for k in range(np.int64(p.turns[i])):
-                s[0].sum = s[0].sum * 0.999 + 1.0
-'''
+from support import DEMO, STALL, Crank, run_program, wait_until
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from autovoice.rt import Chain, Engine
 from autovoice.rt.worst import Evidence, WorstBlock
 from autovoice.tools.lab.why import describe, explain, report, tell_why
 from autovoice.tools.options import CommandError
-from support import wait_until
+from support import STALL, wait_until
 
 USUAL = {"pitch": 4.0, "shift": 1.0}
 QUIET = Evidence(20.0, 0, 0, 15, 0, 500, 5, 0)
@@ -77,32 +77,13 @@ def test_what_strikes_several_stages_alike_is_doubted_to_be_theirs() -> None:
     assert "as well" not in describe(page, stats, 0)[0]["cause"]  # type: ignore[arg-type]
 
 
-STALL = '''
-"""A stage that burns time at one frame in a second."""
-
-import numpy as np
-from autovoice.dsp.stage import Param
-
-PARAMETERS = (Param("turns", "", 0.0, 1e6, 1e5, smooth_ms=0, help="additions at each whole second"),)
-STATE = [("sum", "f8")]
-
-
-def process(s, p, x, block):
-    """Add up numbers, one after the other: some 2 ns each."""
-    for i in range(block.frames):
-        if (block.frame + i) % 48000 == 24000:
-            for k in range(np.int64(p.turns[i])):
-                s[0].sum = s[0].sum * 0.999 + 1.0
-'''
-
-
 def test_a_stall_of_200_us_planted_in_a_stage_is_found_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     path = tmp_path / "stall.py"
     path.write_text(STALL)
-    chain = Chain(["highpass", "gate", {"stage": str(path)}, "compressor", "limiter"])
+    chain = Chain(["highpass", "gate", {"stage": str(path), "turns": 1e5}, "compressor", "limiter"])  # some 2 ns each
     with Engine(chain, backend="null", block=64, name="planted") as engine:
         assert wait_until(lambda: engine.stats().frames > 48_000 * 4, 20.0)
         found = report("planted")

@@ -38,7 +38,7 @@ def beside(results: Iterable[Result], path: Path) -> Path | None:
         for series in result.series:
             found = readings.total_ms(result, series)
             if found and found[0] > 0:
-                rows.setdefault(line_name(series), (*found, series))
+                rows.setdefault(_who(series), (*found, series))
     if len({series.name for _, _, series in rows.values()}) < 2:
         return None
     ordered = sorted(rows.items(), key=lambda row: -row[1][0])
@@ -54,6 +54,12 @@ def beside(results: Iterable[Result], path: Path) -> Path | None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_title("Latency: blue is ours, hatched is not measured here", loc="left", fontsize=TITLE)
     return _save(figure, path)
+
+
+def _who(series: Series) -> str:
+    """Name a program, and what it did where that was noted."""
+    task = series.at.get("task")
+    return f"{series.name} ({task})" if task else line_name(series)
 
 
 def percentiles(results: Sequence[Result], path: Path) -> Path | None:

@@ -47,6 +47,16 @@ CASES = {
         "host",
         "scheduler",
     ),
+    "a stolen processor": (
+        replace(BLOCK, spent_us=8500.0, stages_us={"pitch": 4.0, "shift": 8480.0}, evidence=replace(QUIET, stolen_us=10_000)),
+        "host",
+        "hypervisor",
+    ),
+    "a stall beside a tick of stolen time": (
+        replace(BLOCK, spent_us=210.0, stages_us={"pitch": 204.0, "shift": 1.0}, evidence=replace(QUIET, stolen_us=10_000)),
+        "stage",
+        "pitch",
+    ),
     "a page from disk": (replace(BLOCK, spent_us=900.0, evidence=replace(QUIET, faults_major=1)), "host", "memory"),
     "a late driver": (replace(BLOCK, late_us=3000.0), "host", "driver"),
     "a late wake": (replace(BLOCK, late_us=3000.0, evidence=replace(QUIET, waited_us=2900)), "host", "scheduler"),

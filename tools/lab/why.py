@@ -49,6 +49,9 @@ def explain(block: WorstBlock, usual: Mapping[str, float], usual_us: float, quie
             f"the audio thread was ready but had no processor for {waited:.0f} us around this block"
             f"{_switches(block)}: another thread of at least its priority ran; `autovoice devices` says what the host grants",
         )
+    stolen = _above(block, quiet, "stolen_us")
+    if MOST * excess <= stolen <= 2 * excess:  # counted in ticks of 10 ms: of shorter blocks it says nothing
+        return Cause("host", "hypervisor", f"the hypervisor took {stolen:.0f} us of processor time around this block")
     if _above(block, quiet, "faults_major") >= 1:
         return Cause("host", "memory", "a page had to come from disk; allow memory to be locked, see `autovoice devices`")
     extra = {name: us - usual.get(name, 0.0) for name, us in block.stages_us.items()}

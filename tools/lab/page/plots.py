@@ -59,7 +59,7 @@ def beside(results: Iterable[Result], path: Path) -> Path | None:
 def _who(series: Series) -> str:
     """Name a program, and what it did where that was noted."""
     task = series.at.get("task")
-    return f"{series.name} ({task})" if task else line_name(series)
+    return f"{series.name} ({task})" if task and task != readings.origin(series) else line_name(series)
 
 
 def percentiles(results: Sequence[Result], path: Path) -> Path | None:

@@ -106,7 +106,7 @@ class Watcher:
             try:
                 now = look(thread) if thread is not None else None
             except (OSError, KeyError, IndexError, ValueError):  # the thread ended between two looks
-                now, handle = None, 0
+                now = thread = None  # and its handle may not be asked for again: it points to nothing now
             if before is not None and now is not None:
                 self._attach(before, now, seen, written)
             seen, before = written, now

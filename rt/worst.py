@@ -196,6 +196,7 @@ class WorstPage:
         """Begin an empty page. Before the audio thread knows of it."""
         self.page["magic"], self.page["pid"] = MAGIC, os.getpid()
         self.page["sample_rate"], self.page["budget_share"] = sample_rate, budget_share
+        self.page["thread"] = 0  # that of an earlier run is gone, and its handle may not be used any more
 
     def name_stages(self, generation: int, names: Sequence[str]) -> None:
         """Say what the stages of a chain are called, before that chain is published. Control thread only."""

@@ -137,8 +137,8 @@ def _latency(mode, address):
         call_five(io.set_range, targets[k], np.int64(mode), address + RANGE, 0, 0)
 
 
-_FFI = cffi.FFI()
-_FFI.cdef(
+FFI = cffi.FFI()
+FFI.cdef(
     """
     int jack_set_latency_callback(void *client, uintptr_t callback, void *arg);
     int jack_set_thread_init_callback(void *client, uintptr_t callback, void *arg);
@@ -172,10 +172,11 @@ CALLBACKS = {
 _NO_SERVER = "start one (jackd -d alsa, or PipeWire's pw-jack), name it with --server, or use --backend portaudio or null"
 
 
-def _library() -> Any:
+def library() -> Any:
+    """Load JACK's own library; raises BackendError where there is none."""
     for name in ("libjack.so.0", "libjack.0.dylib", "libjack64.dll"):
         with contextlib.suppress(OSError):
-            return _FFI.dlopen(name)
+            return FFI.dlopen(name)
     raise BackendError("the JACK library is not installed; install jackd2 or pipewire-jack, or use --backend portaudio")
 
 
@@ -200,7 +201,7 @@ class JackBackend(Backend):
         """Take the settings; nothing is connected yet."""
         self._settings = settings
         self._client: Any = None
-        self._lib = _library()
+        self._lib = library()
         self._realtime = False
 
     @property
@@ -260,7 +261,7 @@ class JackBackend(Backend):
             ("get_range", "jack_port_get_latency_range"),
             ("set_range", "jack_port_set_latency_range"),
         ):
-            io[field] = int(_FFI.cast("uintptr_t", _FFI.addressof(lib, name)))
+            io[field] = int(FFI.cast("uintptr_t", FFI.addressof(lib, name)))
         for way, ports, count in (
             ("in", client.inports, 0 if "source" in self._settings.options else processor.in_channels),
             ("out", client.outports, processor.out_channels),
@@ -272,7 +273,7 @@ class JackBackend(Backend):
             self._load_source(processor.in_channels)
         telemetry[0]["driver"][SHUTDOWN] = 0
         telemetry[0]["driver"][BLOCK_NOW], telemetry[0]["driver"][RATE_NOW] = self.block, self.sample_rate
-        handle, argument = _FFI.cast("void *", io["client"]), _FFI.cast("void *", address_of(self._io))
+        handle, argument = FFI.cast("void *", io["client"]), FFI.cast("void *", address_of(self._io))
         for name, entry in CALLBACKS.items():
             getattr(lib, name)(handle, entry.address, argument)
         client.activate()

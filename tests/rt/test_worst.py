@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from autovoice.rt import Chain, Engine
+from autovoice.rt import Chain, Engine, watch
 from autovoice.rt.registry import RegistryError, find, folder, running
 from autovoice.rt.watch import look, thread_id
 from autovoice.rt.worst import PAGE, RECENT, TOP, WorstPage
@@ -82,6 +82,21 @@ def test_events_and_a_swap_stand_in_the_record_of_their_block() -> None:
     assert any(block.incoming_us > 0 for block in blocks)
     last = max(blocks, key=lambda block: block.cycle)
     assert list(last.stages_us) in (["gain"], ["gain", "highpass"])
+
+
+def test_a_thread_that_is_gone_is_asked_for_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its handle points to freed memory: it is looked up once when it appears, and not at all in a run that comes after."""
+    asked: list[int] = []
+    monkeypatch.setattr(watch, "thread_id", lambda handle: asked.append(handle) or 2**22 + 1)  # an id above the kernel's limit
+    page = turned(["gain"], 0.1).processor.worst
+    page.page["thread"] = 77
+    watcher = watch.Watcher(page)
+    watcher.start()
+    time.sleep(0.2)
+    watcher.stop()
+    assert asked == [77]
+    page.prepare(48_000)
+    assert int(page.page["thread"]) == 0
 
 
 READER = """

@@ -62,7 +62,7 @@ def test_a_chain_delays_by_what_it_declares_at_every_block(name: str, prober: Ja
 
 def test_every_setting_of_the_table_is_one_that_a_stage_knows() -> None:
     for stage, settings in IDENTITY.items():
-        Chain([{"stage": stage, **settings}])
+        assert Chain([{"stage": stage, **settings}]).placed[-1].stage.name == stage
 
 
 def test_the_way_to_measure_follows_the_settings() -> None:

@@ -306,7 +306,10 @@ def test_a_result_with_next_to_nothing_in_it_makes_a_page(metrics: dict[str, flo
         Series("b", "peer", [Run(metrics)]),
         Series("c", "peer", []),
     ]
-    Tree(page.render([Result("x", "", {}, series, machine={})]))
+    text = page.render([Result("x", "", {}, series, machine={})])
+    Tree(text)
+    body = text.partition("<body")[2].partition("<script")[0].lower()
+    assert "<h2" in body and ">nan" not in body and ">inf" not in body
 
 
 def test_numbers_are_written_with_three_digits() -> None:

@@ -32,7 +32,7 @@ from autovoice.dsp.stage import suggest
 from autovoice.dsp.toolchain import numba
 from autovoice.dsp.vetting import compile_entry
 from autovoice.rt import atomics
-from autovoice.rt.backends.jack import _FFI, CAPTURE_LATENCY, _library
+from autovoice.rt.backends.jack import CAPTURE_LATENCY, FFI, library
 from autovoice.rt.memory import Arena, address_of
 from autovoice.tools.lab.latency.delay import LabError
 from autovoice.tools.lab.latency.signals import Probe
@@ -77,7 +77,7 @@ IO = np.dtype(
 NOW, RANGE, XRUNS, BLOCK, RATE, GONE = (IO.fields[name][1] for name in ("now", "range", "xruns", "block", "rate", "gone"))
 
 
-_FFI.cdef("uint32_t jack_frames_since_cycle_start(void *client);")
+FFI.cdef("uint32_t jack_frames_since_cycle_start(void *client);")
 
 
 def _process(frames, address):
@@ -158,7 +158,7 @@ class JackProber:
     def __init__(self, server: str | None, name: str = "autovoice-lab") -> None:
         """Choose the server by name (None: JACK's own) and our name there."""
         self.server, self._wanted = server, name
-        self._lib = _library()
+        self._lib = library()
         self._client: Any = None
 
     def __enter__(self) -> Self:
@@ -175,7 +175,7 @@ class JackProber:
         self._arena = Arena(IO.itemsize)
         self._io = self._arena.take(IO)
         io, lib = self._io[0], self._lib
-        io["client"] = int(_FFI.cast("uintptr_t", _pointer(client)))
+        io["client"] = int(FFI.cast("uintptr_t", _pointer(client)))
         io["block"], io["rate"] = client.blocksize, client.samplerate
         for field, call in (
             ("get_buffer", "jack_port_get_buffer"),
@@ -183,11 +183,11 @@ class JackProber:
             ("get_since", "jack_frames_since_cycle_start"),
             ("set_range", "jack_port_set_latency_range"),
         ):
-            io[field] = int(_FFI.cast("uintptr_t", _FFI.addressof(lib, call)))
+            io[field] = int(FFI.cast("uintptr_t", FFI.addressof(lib, call)))
         for k in range(ROWS):
             for way, ports in (("in", client.inports), ("out", client.outports)):
-                io[f"{way}_ports"][k] = int(_FFI.cast("uintptr_t", _pointer(ports.register(f"{way}_{k + 1}"))))
-        handle, argument = _FFI.cast("void *", io["client"]), _FFI.cast("void *", self._address)
+                io[f"{way}_ports"][k] = int(FFI.cast("uintptr_t", _pointer(ports.register(f"{way}_{k + 1}"))))
+        handle, argument = FFI.cast("void *", io["client"]), FFI.cast("void *", self._address)
         for call, entry in CALLBACKS.items():
             getattr(lib, call)(handle, entry.address, argument)
         client.activate()
@@ -356,7 +356,7 @@ class JackProber:
     def latency_range(self, port: str, *, playback: bool = False) -> tuple[int, int]:
         """Return what a port tells of its latency, (least, most) in frames: from capture to it, or from it to playback."""
         port_ = self._client.get_port_by_name(port)
-        pair = _FFI.new("uint32_t[2]")
+        pair = FFI.new("uint32_t[2]")
         self._lib.jack_port_get_latency_range(_pointer(port_), int(playback), pair)
         return int(pair[0]), int(pair[1])
 
@@ -379,4 +379,4 @@ class JackProber:
 
 def _pointer(thing: Any) -> Any:
     """Return JACK-Client's pointer as one of ours: the two were declared in different places."""
-    return _FFI.cast("void *", int(jack._ffi.cast("uintptr_t", thing._ptr)))
+    return FFI.cast("void *", int(jack._ffi.cast("uintptr_t", thing._ptr)))

@@ -34,6 +34,7 @@ from autovoice.rt.layout import (
     BLOCK_OFFSET,
     BUS_BYTES,
     BUS_OFFSET,
+    BYPASS,
     CELL,
     CHAIN,
     ENGINE,
@@ -49,12 +50,12 @@ from autovoice.rt.layout import (
     field_offset,
 )
 from autovoice.rt.rows import ROW_BYTES, copy_frames, count_ns, delay_through, line_read, line_write, rows_at
-from autovoice.rt.sound import SILENT_DBFS, give_output, level_dbfs, record, take_input
+from autovoice.rt.sound import SILENT_DBFS, give_output, level_dbfs, record, show_input, show_output, take_input
 from autovoice.rt.swap import adopt, fade_incoming
 from autovoice.rt.worst import NOW, PAGE, RECORD, begin_block, end_block
 
 carray = numba.carray
-RETIRED, RECORDER = field_offset(ENGINE, "retired"), field_offset(ENGINE, "recorder")
+RETIRED, RECORDER, SCOPE_PAGE = (field_offset(ENGINE, name) for name in ("retired", "recorder", "scope"))
 TELEMETRY_BUS = field_offset(TELEMETRY, "bus")
 STAGE_HISTOGRAMS = field_offset(TELEMETRY, "stage")
 CALLBACK_HISTOGRAM = field_offset(TELEMETRY, "callback")
@@ -142,7 +143,7 @@ def move_master(engine, frames):
         engine.gain_in[i] = db_to_gain(engine.rows[INPUT, i])
         heard = engine.rows[PRESENCE, i] * (ONE - engine.rows[MUTE, i])
         engine.gain_out[i] = db_to_gain(engine.rows[OUTPUT, i]) * heard
-        if engine.gain_out[i] != ONE or engine.rows[MIX, i] != ONE:
+        if engine.gain_out[i] != ONE or engine.rows[MIX, i] != ONE or engine.rows[BYPASS, i] != ZERO:
             unity = 0
     engine.unity = unity
 
@@ -168,7 +169,7 @@ def mix_dry(engine, audio, frames):
     dry = rows_at(engine.dry, engine.channels, SEGMENT)
     for c in range(engine.channels):
         for i in range(frames):
-            mix = engine.rows[MIX, i]
+            mix = engine.rows[MIX, i] * (ONE - engine.rows[BYPASS, i])
             wet = audio[c, i]
             mixed = wet if mix == ONE else dry[c, i] + mix * (wet - dry[c, i])
             audio[c, i] = mixed * engine.gain_out[i]
@@ -198,6 +199,9 @@ def run_segment(engine, telemetry, inputs, outputs, at, frames, timed):
     audio = rows_at(chain.audio, engine.channels, SEGMENT)
     recorder = load_acquire(engine.self_address + RECORDER)
     take_input(engine, telemetry, inputs, at, chain.audio, frames)
+    scope = load_acquire(engine.self_address + SCOPE_PAGE)
+    if scope != 0:
+        show_input(scope, engine.frame, chain.audio, frames)
     keep_dry(engine, chain.audio, frames, engine.unity == 0 or recorder != 0)
     address = engine.incoming
     if address != 0:
@@ -220,6 +224,8 @@ def run_segment(engine, telemetry, inputs, outputs, at, frames, timed):
     if engine.unity == 0:
         mix_dry(engine, audio, frames)
     give_output(engine, telemetry, chain.audio, outputs, at, frames)
+    if scope != 0:
+        show_output(scope, engine.frame, outputs, at, frames)
     if recorder != 0:
         record(engine, telemetry, recorder, outputs, at, frames)
     engine.frame += frames
@@ -266,6 +272,7 @@ def _run(address, inputs, outputs, frames, late_ns):
         call_hook(engine.enter_hook)
     word = flush_denormals()
     start = engine.ended_ns if late_ns == BACK_TO_BACK else clock_ns()
+    engine.began_ns = start
     telemetry.now_ns = start - max(late_ns, 0)
     telemetry.now_frame = engine.frame
     timed = engine.profile != 0 or telemetry.cycles & PROFILE_MASK == 0

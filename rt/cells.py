@@ -4,16 +4,36 @@
 from __future__ import annotations
 
 import numpy as np
-from autovoice.dsp.native import as_pointer, helper, record_at
+from autovoice.dsp.native import as_pointer, helper, load_i64, record_at, store_release
 from autovoice.dsp.stage import SEGMENT
 from autovoice.dsp.toolchain import numba
-from autovoice.rt.layout import BYPASS_INDEX, CELL, CHAIN, EVENT, IMMEDIATELY, MASTER_CELLS, MASTER_UID, MAX_PENDING, SLOT
+from autovoice.rt.layout import (
+    BYPASS_INDEX,
+    CELL,
+    CHAIN,
+    CONTROL,
+    ENTRIES,
+    ENTRY,
+    EVENT,
+    IMMEDIATELY,
+    MASTER_CELLS,
+    MASTER_UID,
+    MAX_PENDING,
+    MOVE,
+    SLOT,
+    UNKNOWN,
+    VALUE_STRIDE,
+    VALUE_UIDS,
+    field_offset,
+)
 from autovoice.rt.ring import ring_count, ring_peek, ring_pop
 
 carray = numba.carray
 DRAIN_LIMIT = 256  # events taken from one ring in one callback, so that a flood costs the same as a crowd
 FAR = 1 << 62
 EVENT_BYTES = EVENT.itemsize
+VALUES, WRITTEN, JOURNAL = (field_offset(CONTROL, name) for name in ("values", "written", "entries"))
+ENTRY_BYTES = ENTRY.itemsize
 
 
 @helper
@@ -74,6 +94,46 @@ def _apply_to_chain(address, event):
 
 
 @helper
+def enter(engine, kind, frame, uid, index, value, producer, origin):
+    """Enter a line in the journal, for all who follow it."""
+    if engine.control == 0:
+        return
+    number = load_i64(engine.control + WRITTEN)
+    entry = record_at(engine.control + JOURNAL + (number & (ENTRIES - 1)) * ENTRY_BYTES, ENTRY)
+    entry.number = number
+    entry.frame = frame
+    entry.time_ns = engine.began_ns
+    entry.uid = uid
+    entry.index = index
+    entry.value = value
+    entry.producer = producer
+    entry.origin = origin
+    entry.kind = kind
+    store_release(engine.control + WRITTEN, number + 1)
+
+
+@helper
+def show_value(engine, uid, index, value):
+    """Let everybody see a parameter's value."""
+    if 0 <= uid < VALUE_UIDS and index + 1 < VALUE_STRIDE:
+        row = carray(as_pointer(engine.control + VALUES), (VALUE_UIDS, VALUE_STRIDE), np.float64)
+        row[uid, index + 1] = value
+
+
+@helper
+def show_chain(engine, address):
+    """Let everybody see what a chain that was just taken up is set to."""
+    if engine.control == 0:
+        return
+    slots = slots_of(record_at(address, CHAIN))
+    for k in range(len(slots)):
+        show_value(engine, slots[k].uid, BYPASS_INDEX, 1.0 - slots[k].wet.target)
+        cells = carray(as_pointer(slots[k].cells), (slots[k].cell_count,), CELL)
+        for j in range(slots[k].cell_count):
+            show_value(engine, slots[k].uid, j, cells[j].target)
+
+
+@helper
 def _apply(engine, telemetry, event):
     if event.uid == MASTER_UID:
         taken = 1 if 0 <= event.index < MASTER_CELLS else 0
@@ -84,8 +144,12 @@ def _apply(engine, telemetry, event):
         taken = _apply_to_chain(engine.current, event) + _apply_to_chain(engine.incoming, event)
     if taken:
         telemetry.events_applied += 1
+        if engine.control != 0:
+            show_value(engine, event.uid, event.index, event.value)
     else:
         telemetry.events_unknown += 1
+    kind = MOVE if taken else UNKNOWN
+    enter(engine, kind, engine.frame, event.uid, event.index, event.value, event.producer, event.origin)
 
 
 @helper
@@ -125,6 +189,7 @@ def _swap(a, b):
     a.value, b.value = b.value, a.value
     a.following, b.following = b.following, a.following
     a.producer, b.producer = b.producer, a.producer
+    a.origin, b.origin = b.origin, a.origin
 
 
 @helper

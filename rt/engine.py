@@ -43,7 +43,8 @@ class Engine:
 
     Every method may be called from any thread but the driver's. Parameters: `chain`; `backend` ("jack", "portaudio",
     "pyaudio", "null"); `block` frames and `sample_rate` Hz (None: the driver's own); `latency` frames to reserve for chains
-    to come; `reconnect` keeps trying when the server dies; the rest goes to the driver (see Settings).
+    to come, or what gives them for a sample rate; `reconnect` keeps trying when the server dies; the rest goes to the driver
+    (see Settings).
     Raises StageError, BackendError or EngineError with one line that says the way out.
     """
 
@@ -54,7 +55,7 @@ class Engine:
         backend: str = "null",
         block: int | None = None,
         sample_rate: float | None = None,
-        latency: int | None = None,
+        latency: int | Callable[[float], int] | None = None,
         reconnect: bool = False,
         **settings: Any,
     ) -> None:
@@ -77,6 +78,7 @@ class Engine:
         self._running = False
         self._entry: Path | None = None
         self._watcher: Watcher | None = None
+        self._ports = {"osc": 0, "web": 0}
         self.trouble: str | None = None  # why the sound stopped, when the driver ended it
 
     def start(self) -> Self:
@@ -91,6 +93,7 @@ class Engine:
                 self._processor.silence_now()
                 self._processor.presence(1.0)
                 self._processor.keep_worst()
+                self._processor.open_control()
                 backend.start(self._processor)
             except BaseException:
                 backend.close()
@@ -107,11 +110,28 @@ class Engine:
     def _publish(self, processor: Processor) -> None:
         """Let other processes find the counters, and watch the audio thread."""
         self._withdraw()  # a driver that died left them
-        names = [p.key for p in self._chain.placed]
-        pages = processor.telemetry_path, processor.worst_path
-        self._entry = publish(Entry(self._settings.name, os.getpid(), self._backend_name, *pages, names))
+        self._enter(processor)
         self._watcher = Watcher(processor.worst)
         self._watcher.start()
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells this engine from others: its name, process and backend."""
+        return {"name": self._settings.name, "pid": os.getpid(), "backend": self._backend_name}
+
+    def publish_ports(self, *, osc: int, web: int) -> None:
+        """Let other processes find the ports of the surfaces of control; 0 = none."""
+        with self._lock:
+            self._ports = {"osc": osc, "web": web}
+            if self._entry is not None:
+                self._enter(self.processor)
+
+    def _enter(self, processor: Processor) -> None:
+        """Write this engine's line in the registry, in place of an older one."""
+        names = [p.key for p in self._chain.placed]
+        pages = processor.telemetry_path, processor.worst_path, processor.control_path
+        self._entry = publish(
+            Entry(self._settings.name, os.getpid(), self._backend_name, names, *pages, self._ports["osc"], self._ports["web"])
+        )
 
     def _withdraw(self) -> None:
         """Undo `_publish`; may be called twice."""
@@ -140,7 +160,7 @@ class Engine:
             in_channels=self._settings.in_channels,
             out_channels=self._settings.out_channels,
             block=backend.block,
-            latency=self._latency,
+            latency=self._latency(backend.sample_rate) if callable(self._latency) else self._latency,
         )
         processor.send([(path, value) for path, value in before.items() if path.startswith("master/")])
         return processor
@@ -236,10 +256,13 @@ class Engine:
             present = self._chain.with_values(self.processor.values)
             self.swap(present, keep_state=False)
 
-    def swap(self, chain: Chain, *, keep_state: bool = True) -> None:
-        """Cross-fade to another chain; stages that stay keep their state. Raises SwapRefused where it needs more latency."""
+    def swap(self, chain: Chain, *, keep_state: bool = True, follow: bool = False) -> None:
+        """Cross-fade to another chain; stages that stay keep their state. Raises SwapRefused where it needs more latency.
+
+        With `follow`, parameters of stages that stay are not those of `chain` but what they are set to by then.
+        """
         with self._lock:
-            self.processor.swap(chain, keep_state=keep_state, running=self.alive)
+            self.processor.swap(chain, keep_state=keep_state, follow=follow, running=self.alive)
             self._chain = chain
 
     def record(self, wet: str | Path, *, dry: str | Path | None = None) -> None:

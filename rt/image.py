@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from autovoice.dsp.stage import SEGMENT, Param
 from autovoice.rt.chain import Chain, Placed
-from autovoice.rt.layout import CELL, CHAIN, COPY, COPY_BYTES, COPY_CELL, COPY_RING, MAX_STAGES, SLOT
+from autovoice.rt.layout import CELL, CHAIN, COPY, COPY_BYTES, COPY_CELL, COPY_FOLLOW, COPY_RING, MAX_STAGES, SLOT
 from autovoice.rt.memory import Arena, address_of, aligned
 
 BYPASS = Param("bypass", "", 0, 1, 0, "switch", "1 = hear the stage's input, delayed as the stage delays")
@@ -109,12 +109,13 @@ class ChainImage:
         """Where the wet share of slot k lies."""
         return address_of(self.slots) + k * SLOT.itemsize + int(SLOT.fields["wet"][1])
 
-    def inherit(self, old: ChainImage) -> None:
+    def inherit(self, old: ChainImage, *, follow: bool = False) -> None:
         """Plan what to take over from the chain that plays: the state of every stage that stays as it is.
 
         A stage stays when its name, code and options do. The audio thread makes the copies when it adopts this chain, at
-        one frame; parameters glide from where they are to what this chain wants.
+        one frame; parameters glide from where they are to what this chain wants or, with `follow`, go where they were going.
         """
+        cell = COPY_FOLLOW if follow else COPY_CELL
         self._addresses: list[np.ndarray[Any, Any]] = []
         before = {p.key: (k, p) for k, p in enumerate(old.chain.placed)}
         plan: list[tuple[int, ...]] = []
@@ -128,8 +129,8 @@ class ChainImage:
             plan += self._memory_copies(old, found[0], k)
             plan.append(_copy(COPY_BYTES, source["delay"], target["delay"], line))
             for c in range(int(target["cell_count"])):
-                plan.append(_copy(COPY_CELL, source["cells"] + c * CELL.itemsize, target["cells"] + c * CELL.itemsize))
-            plan.append(_copy(COPY_CELL, old.wet_address(found[0]), self.wet_address(k)))
+                plan.append(_copy(cell, source["cells"] + c * CELL.itemsize, target["cells"] + c * CELL.itemsize))
+            plan.append(_copy(cell, old.wet_address(found[0]), self.wet_address(k)))
             target["moving"] = 1
         if len(plan) and self.record[0]["pad"] == old.record[0]["pad"]:
             plan.append(_copy(COPY_BYTES, old.record[0]["pad_line"], self.record[0]["pad_line"], self._pad_bytes))

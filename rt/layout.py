@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from autovoice.dsp.stage import BLOCK, BUS, SEGMENT
+from autovoice.dsp.bus import BLOCK, BUS, SEGMENT
 
 MAX_STAGES = 32
 MAX_PRODUCERS = 8
@@ -72,8 +72,9 @@ COPY = np.dtype(
     ],
     align=True,
 )
-"""What an adopted chain takes over from the one that plays: raw bytes, a cell's present value, what is new in a ring."""
-COPY_BYTES, COPY_CELL, COPY_RING = 0, 1, 2
+"""What an adopted chain takes over from the one that plays: raw bytes, a cell's present value, what is new in a ring, or a cell
+with where it is going."""
+COPY_BYTES, COPY_CELL, COPY_RING, COPY_FOLLOW = range(4)
 
 CHAIN = np.dtype(
     [
@@ -106,12 +107,68 @@ EVENT = np.dtype(
         ("value", "f8"),
         ("following", "i8"),  # events after this one that belong to the same group
         ("producer", "i8"),
+        ("origin", "i8"),  # the producer's own number of who sent it, or 0
     ],
     align=True,
 )
 """A parameter change at a frame. A group is pushed and applied as a whole."""
 
 LINE = 8  # int64 words to a cache line
+
+PRODUCERS = ENGINE_PRODUCER, OSC_PRODUCER, WEB_PRODUCER, MIDI_PRODUCER = range(4)
+"""Who sends events: control in the engine's own process, the OSC server, the web server, the driver's MIDI port."""
+
+ENTRIES = 1 << 15  # of the journal
+VALUE_UIDS, VALUE_STRIDE = 256, 64  # stages whose values are shown; parameters of each, the bypass before them
+BOARD_BYTES = 1 << 18
+MOVE, ADOPTED, HEARD, UNKNOWN = range(4)
+"""Kinds of journal entries: a value taken; a chain taken up, unheard; the same faded in wholly; an event for nobody here."""
+
+ENTRY = np.dtype(
+    [
+        ("number", "i8"),  # 0, 1, 2, ...
+        ("frame", "i8"),  # at which it took effect
+        ("time_ns", "i8"),  # CLOCK_MONOTONIC at the start of that callback
+        ("uid", "i8"),  # of ADOPTED and HEARD: the chain's generation
+        ("index", "i8"),  # of ADOPTED: the frames it settles unheard
+        ("value", "f8"),
+        ("producer", "i4"),
+        ("origin", "i4"),
+        ("kind", "i4"),
+        ("unused", "i4"),
+    ],
+    align=True,
+)
+"""One line of the journal that the audio thread keeps of what it did."""
+
+CONTROL = np.dtype(
+    [
+        ("magic", "i8"),
+        ("pid", "i8"),
+        ("board_version", "i8"),  # odd while it is written
+        ("board_length", "i8"),
+        ("board", "u1", (BOARD_BYTES,)),
+        ("values", "f8", (VALUE_UIDS, VALUE_STRIDE)),  # as last applied, by uid, then parameter index + 1
+        ("unused_line_0", "i8", (LINE,)),
+        ("written", "i8"),  # entries of the journal ever
+        ("unused_line_1", "i8", (LINE,)),
+        ("entries", ENTRY, (ENTRIES,)),
+    ],
+    align=True,
+)
+"""The page that surfaces of control share: what plays, its values, and the journal."""
+
+SCOPE_FRAMES = 1 << 15
+SCOPE = np.dtype(
+    [
+        ("written", "i8"),  # absolute frames
+        ("unused_line", "i8", (LINE,)),
+        ("input", "f4", (SCOPE_FRAMES,)),  # frame n lies at n modulo the length
+        ("output", "f4", (SCOPE_FRAMES,)),
+    ],
+    align=True,
+)
+"""The newest frames of the first input and the first output channel, for those who look on."""
 
 TELEMETRY = np.dtype(
     [
@@ -153,8 +210,8 @@ TELEMETRY = np.dtype(
 XRUNS, SHUTDOWN, BLOCK_NOW, FREEWHEEL, RATE_NOW = range(5)
 """Rows of TELEMETRY's `driver`."""
 
-MASTER_CELLS = 5
-INPUT, OUTPUT, MIX, MUTE, PRESENCE = range(MASTER_CELLS)
+MASTER_CELLS = 6
+INPUT, OUTPUT, MIX, BYPASS, MUTE, PRESENCE = range(MASTER_CELLS)
 """Rows of the engine's own parameter table; PRESENCE is the fade of start and stop."""
 
 ENGINE = np.dtype(
@@ -185,6 +242,8 @@ ENGINE = np.dtype(
         ("pending_tail", "i8"),
         ("trace", "i8"),  # address of one BUS for each segment of a render, or 0
         ("worst", "i8"),  # address of the page of worst blocks (rt/worst.py), or 0
+        ("control", "i8"),  # address of the CONTROL page, or 0
+        ("began_ns", "i8"),  # CLOCK_MONOTONIC at the start of this callback
         ("profile", "i8"),  # 1 = time every stage of every segment, 0 = of each 16th cycle
         ("enter_hook", "i8"),  # called around the callback by the malloc watcher, or 0
         ("exit_hook", "i8"),
@@ -203,6 +262,8 @@ ENGINE = np.dtype(
         ("unused_line_2", "i8", (LINE,)),
         ("recorder", "i8"),  # control -> audio: the ring that takes what is played, or 0
         ("unused_line_3", "i8", (LINE,)),
+        ("scope", "i8"),  # control -> audio: the SCOPE page, or 0
+        ("unused_line_4", "i8", (LINE,)),
     ],
     align=True,
 )

@@ -10,47 +10,35 @@ from typing import Any, cast
 import numpy as np
 from autovoice.dsp.stage import BUS, MAX_CHANNELS, SEGMENT, Param, StageError, check_sample_rate, suggest
 from autovoice.rt import atomics
-from autovoice.rt.callback import RECORDER, RETIRED, RUN, RUN_FILE
+from autovoice.rt.callback import RECORDER, RETIRED, RUN, RUN_FILE, SCOPE_PAGE
 from autovoice.rt.chain import Chain, Event, check_channels
 from autovoice.rt.image import BYPASS, ROW_BYTES, ChainImage, delay_length, glide_frames, lay_cell
+from autovoice.rt.journal import ControlPage
 from autovoice.rt.layout import (
     BYPASS_INDEX,
+    CONTROL,
     ENGINE,
     EVENT,
     IMMEDIATELY,
     MASTER_UID,
     MAX_PENDING,
+    MIDI_PRODUCER,
     PRESENCE,
+    PRODUCERS,
+    SCOPE,
     TELEMETRY,
+    VALUE_STRIDE,
+    VALUE_UIDS,
 )
+from autovoice.rt.master import MASTER
 from autovoice.rt.memory import Arena, address_of, aligned
 from autovoice.rt.ring import Ring
 from autovoice.rt.swap import NEXT
 from autovoice.rt.telemetry import MAGIC, Telemetry
 from autovoice.rt.worst import BUDGET_SHARE, PAGE, WorstPage
 
-MASTER = (
-    Param("input", "dB", -60.0, 24.0, 0.0, help="input trim"),
-    Param("output", "dB", -60.0, 24.0, 0.0, help="output trim"),
-    Param("mix", "", 0.0, 1.0, 1.0, help="0 = dry, 1 = wet; the dry voice is delayed as the wet one is"),
-    Param("mute", "", 0.0, 1.0, 0.0, help="1 = silence at the output, faded", smooth_ms=3.0),
-    Param("presence", "", 0.0, 1.0, 1.0, help="the fade of start and stop; set by the engine", smooth_ms=10.0),
-)
-"""The engine's own parameters, addressed as `master/NAME`."""
-
 SWAP_FADE_MS = 20.0
 EVENTS_CAPACITY = 8192
-
-
-def check_master(name: str, value: object) -> float:
-    """Return a value for `master/NAME` as a checked float; raises StageError that says the way out."""
-    rows = {p.name: p for p in MASTER[:PRESENCE]}
-    if name not in rows:
-        raise StageError(f"master has no parameter {name!r}{suggest(name, rows)}")
-    try:
-        return rows[name].check(value)
-    except StageError as error:
-        raise StageError(f"master/{error}") from None
 
 
 class SwapRefused(StageError):
@@ -77,7 +65,7 @@ class Processor:
         self.latency = own if latency is None else latency
         self._lock = threading.RLock()
         self._uids: dict[tuple[str, str], int] = {}
-        self.values: dict[str, float] = {}
+        self._sent: dict[str, float] = {}
         line = delay_length(self.latency)
         spreads = any(p.stage.spreads for p in chain.placed)
         self.channels = channels = max(self.in_channels, self.out_channels) if spreads else self.in_channels
@@ -93,7 +81,10 @@ class Processor:
         self.worst.prepare(self.sample_rate)
         self.worst_path = self._worst.path
         self._generation = 0
-        self._ring = Ring(EVENT, EVENTS_CAPACITY)
+        self.rings = [Ring(EVENT, EVENTS_CAPACITY)]  # by producer
+        self.page: ControlPage | None = None  # what surfaces of control share, once `open_control` was called
+        self._control: Arena | None = None
+        self._scope: Arena | None = None
         self._record = self._arena.take(ENGINE)
         self.engine = self._record[0]
         self._lay_out(line, block)
@@ -118,6 +109,11 @@ class Processor:
         return self.image.chain
 
     @property
+    def generation(self) -> int:
+        """A number that each chain gets when it is laid out: 1, 2, ..."""
+        return self._generation
+
+    @property
     def locked(self) -> bool:
         """Whether the host let us lock this memory against paging."""
         return self._arena.locked and self._shared.locked and self.image.arena.locked
@@ -134,7 +130,7 @@ class Processor:
         e["dry"] = address_of(self._arena.take("f4", self.channels * SEGMENT))
         e["record_scratch"] = address_of(self._arena.take("f4", SEGMENT * 2 * MAX_CHANNELS))
         e["pending"] = address_of(self._arena.take(EVENT, MAX_PENDING))
-        e["producers"], e["rings"][0] = 1, self._ring.address
+        e["producers"], e["rings"][0] = 1, self.rings[0].address
         for k, parameter in enumerate(MASTER):
             lay_cell(e["master"][k], e["rows"][k], parameter.default, glide_frames(parameter, self.sample_rate))
         e["moving"], e["gain_in"], e["gain_out"], e["unity"] = 1, 1.0, 1.0, 1
@@ -143,6 +139,10 @@ class Processor:
         t["in_channels"], t["out_channels"] = self.in_channels, self.out_channels
 
     def _uid(self, key: str, stage: str) -> int:
+        if (key, stage) not in self._uids and self.page is not None and len(self._uids) + 1 >= VALUE_UIDS:
+            raise StageError(
+                f"one session knows at most {VALUE_UIDS - 1} names of stages, {key!r} is one more; use a name again, or restart"
+            )
         return self._uids.setdefault((key, stage), MASTER_UID + 1 + len(self._uids))
 
     def _image(self, chain: Chain) -> ChainImage:
@@ -152,6 +152,65 @@ class Processor:
         image = ChainImage(chain, uids, self.sample_rate, self.channels, self.latency)
         image.record[0]["generation"] = self._generation
         return image
+
+    def open_control(self) -> None:
+        """Keep a journal, show values, take events of other producers through rings they attach. Before the driver starts."""
+        if self.page is not None:
+            return
+        self._control = Arena(CONTROL.itemsize, shared="autovoice-control")
+        self.page = ControlPage(self._control.take(CONTROL))
+        self.page.prepare()
+        self._scope = Arena(SCOPE.itemsize, shared="autovoice-scope")
+        for producer in PRODUCERS[1:]:
+            shared = f"autovoice-events-{producer}" if producer != MIDI_PRODUCER else None
+            self.rings.append(Ring(EVENT, EVENTS_CAPACITY, shared=shared))
+            self.engine["rings"][producer] = self.rings[producer].address
+        self.engine["producers"] = len(self.rings)
+        self._show_all()
+        self.engine["control"] = address_of(self.page.array)
+
+    @property
+    def control_path(self) -> str:
+        """Where other processes find the page of control; raises ValueError before there is one."""
+        if self._control is None:
+            raise ValueError("no page of control was opened")
+        return self._control.path
+
+    def _show_all(self) -> None:
+        """Show what the chain is laid out with, over it what was sent, while no audio thread runs."""
+        if self.page is None:
+            return
+        values = {f"{p.key}/{name}": value for p in self.chain.placed for name, value in p.values.items()}
+        values |= {f"{p.key}/bypass": float(p.bypass) for p in self.chain.placed}
+        values |= {f"master/{p.name}": p.default for p in MASTER[:PRESENCE]}
+        for path, value in (values | self._sent).items():
+            self.page.show(*self.resolve(path)[:2], value)
+
+    @property
+    def scope_path(self) -> str:
+        """Where other processes find the newest frames; raises ValueError before `open_control`."""
+        if self._scope is None:
+            raise ValueError("no page of control was opened")
+        return self._scope.path
+
+    def show_scope(self, on: bool) -> None:
+        """Let the audio thread copy what it hears and plays to the scope, or no more."""
+        if self._scope is not None:
+            atomics.store(self.address + SCOPE_PAGE, self._scope.address if on else 0)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """By path, what every parameter was last set to by anybody; before `open_control`, what was sent since the swap."""
+        page = self.page
+        if page is None:
+            return dict(self._sent)
+        with self._lock:
+            rows = [(f"master/{p.name}", MASTER_UID, k) for k, p in enumerate(MASTER[:PRESENCE])]
+            for placed in self.chain.placed:
+                uid = self.image.uids[placed.key]
+                rows.append((f"{placed.key}/bypass", uid, BYPASS_INDEX))
+                rows += [(f"{placed.key}/{p.name}", uid, k) for k, p in enumerate(placed.stage.parameters)]
+            return {path: page.value(uid, index) for path, uid, index in rows if index + 1 < VALUE_STRIDE}
 
     def keep_worst(self, budget_share: float = BUDGET_SHARE) -> None:
         """Keep records of the worst blocks, and of those over a share of the period. Before the driver starts."""
@@ -174,7 +233,7 @@ class Processor:
         index = placed.stage.parameter(name)
         return self.image.uids[key], index, placed.stage.parameters[index]
 
-    def send(self, changes: Sequence[tuple[str, float]], frame: int = IMMEDIATELY) -> None:
+    def send(self, changes: Sequence[tuple[str, float]], frame: int = IMMEDIATELY, origin: int = 0) -> None:
         """Send one group of changes, applied together at an absolute frame; raises StageError and then sends none."""
         with self._lock:
             events = np.zeros(len(changes), EVENT)
@@ -185,23 +244,26 @@ class Processor:
                     number = parameter.check(value)
                 except StageError as error:
                     raise StageError(f"{path.partition('/')[0]}/{error}") from None
-                events[k] = (frame, uid, index, number, len(changes) - 1 - k, 0)
+                events[k] = (frame, uid, index, number, len(changes) - 1 - k, 0, origin)
                 checked.append((path, number))
             self._push(events)
-            self.values.update(checked)
+            self._sent.update(checked)
+            if self.page is not None and frame == IMMEDIATELY:
+                for event in events:
+                    self.page.show(int(event["uid"]), int(event["index"]), float(event["value"]))
 
     def _push(self, events: np.ndarray[Any, Any]) -> None:
         if len(events) > MAX_PENDING // 2:
             raise StageError(f"a group holds at most {MAX_PENDING // 2} changes, got {len(events)}")
         deadline = time.monotonic() + 2.0
-        while not self._ring.push(events):
+        while not self.rings[0].push(events):
             if time.monotonic() > deadline:
                 raise StageError("the engine takes no events: it is not running, or 8192 already wait; start it first")
             time.sleep(0.001)
 
     def presence(self, value: float) -> None:
         """Fade the output in (1) or out (0)."""
-        self._push(np.array([(IMMEDIATELY, MASTER_UID, PRESENCE, value, 0, 0)], EVENT))
+        self._push(np.array([(IMMEDIATELY, MASTER_UID, PRESENCE, value, 0, 0, 0)], EVENT))
 
     def silence_now(self) -> None:
         """Start from silence, so that the first block fades in, and count expected frames anew. Before the driver starts."""
@@ -210,10 +272,13 @@ class Processor:
         lay_cell(cell, self.engine["rows"][PRESENCE], 0.0, glide_frames(MASTER[PRESENCE], self.sample_rate))
         cell["dirty"] = self.engine["moving"] = 1
 
-    def swap(self, chain: Chain, *, keep_state: bool = True, running: bool = True, timeout_s: float = 3.0) -> None:
+    def swap(
+        self, chain: Chain, *, keep_state: bool = True, follow: bool = False, running: bool = True, timeout_s: float = 3.0
+    ) -> None:
         """Bring another chain in without a click; returns when the audio thread has taken it up.
 
-        Stages that stay keep their state. Raises SwapRefused where the chain needs more latency than was reserved.
+        Stages that stay keep their state and, with `follow`, whatever their parameters are set to at that frame. Raises
+        SwapRefused where the chain needs more latency than was reserved.
         """
         needed = chain.latency(self.sample_rate)
         if needed > self.latency:
@@ -230,11 +295,13 @@ class Processor:
             else:
                 self._await(self._settled, timeout_s)
                 if keep_state:
-                    image.inherit(self.image)
+                    image.inherit(self.image, follow=follow)
                 self._retired, self.image = self.image, image
                 atomics.store(self.address + NEXT, image.address)
                 self._await(lambda: atomics.load(self.address + NEXT) == 0, timeout_s)
-            self.values = {path: value for path, value in self.values.items() if path.startswith("master/")}
+            self._sent = {path: value for path, value in self._sent.items() if path.startswith("master/")}
+            if not running:
+                self._show_all()
             self.telemetry.array[0]["stages"] = len(chain.placed)
 
     def collect(self) -> None:
@@ -264,6 +331,9 @@ class Processor:
         """Release descriptors; the driver must have stopped."""
         self._shared.close()
         self._worst.close()
+        for arena in (self._control, self._scope):
+            if arena is not None:
+                arena.close()
 
 
 def render(

@@ -24,9 +24,12 @@ class Entry:
     name: str
     pid: int
     backend: str
-    telemetry: str  # paths for Telemetry.attach and WorstPage.attach
-    worst: str
     stages: list[str]  # of the chain it started with
+    telemetry: str  # paths for Telemetry.attach, WorstPage.attach and ControlPage.attach
+    worst: str
+    control: str
+    osc: int = 0  # ports of its surfaces of control, 0 = none
+    web: int = 0
 
 
 def folder() -> Path:

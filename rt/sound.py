@@ -8,15 +8,16 @@ with infinity and NaN above all numbers, so one integer maximum over a row says 
 from __future__ import annotations
 
 import numpy as np
-from autovoice.dsp.native import as_pointer, bits_of_f32, f32_of_bits, helper, load_i64
+from autovoice.dsp.native import as_pointer, bits_of_f32, f32_of_bits, helper, load_i64, store_release
 from autovoice.dsp.scalar import DB_PER_OCTAVE, L0, L1, L2, L3, L4, L5, L6, L7
 from autovoice.dsp.stage import SEGMENT
 from autovoice.dsp.toolchain import numba
-from autovoice.rt.layout import ENGINE, field_offset
+from autovoice.rt.layout import ENGINE, SCOPE, SCOPE_FRAMES, field_offset
 from autovoice.rt.ring import ring_push
 from autovoice.rt.rows import ROW_BYTES, copy_frames, larger, row_at, smaller, sum_segment
 
 carray = numba.carray
+SCOPE_IN, SCOPE_OUT = field_offset(SCOPE, "input"), field_offset(SCOPE, "output")
 SQUARE, GAIN_IN = field_offset(ENGINE, "square"), field_offset(ENGINE, "gain_in")
 LOUDEST = np.float32(1024)  # +60 dBFS: what is above was never sound, and squares of it must stay finite
 LOUDEST_BITS = np.int32(LOUDEST.view(np.int32))
@@ -137,6 +138,19 @@ def _mean(engine, audio, only, frames):
             only[i] += row[i]
     for i in range(frames):
         only[i] *= share
+
+
+@helper
+def show_input(scope, frame, audio, frames):
+    """Show the first channel's input to those who look on. A segment never wraps: the page is a multiple of SEGMENT long."""
+    copy_frames(scope + SCOPE_IN + 4 * (frame & (SCOPE_FRAMES - 1)), audio, frames)
+
+
+@helper
+def show_output(scope, frame, outputs, at, frames):
+    """Show the first output, and that the page now reaches to the end of this segment."""
+    copy_frames(scope + SCOPE_OUT + 4 * (frame & (SCOPE_FRAMES - 1)), load_i64(outputs) + 4 * at, frames)
+    store_release(scope, frame + frames)
 
 
 @helper

@@ -7,8 +7,21 @@ import numpy as np
 from autovoice.dsp.native import as_pointer, copy_bytes, exchange, helper, load_acquire, load_i64, record_at
 from autovoice.dsp.stage import SEGMENT
 from autovoice.dsp.toolchain import numba
-from autovoice.rt.cells import retarget
-from autovoice.rt.layout import BUS_BYTES, CELL, CHAIN, COPY, COPY_BYTES, COPY_RING, ENGINE, POST_OFFSET, field_offset
+from autovoice.rt.cells import enter, retarget, show_chain
+from autovoice.rt.layout import (
+    ADOPTED,
+    BUS_BYTES,
+    CELL,
+    CHAIN,
+    COPY,
+    COPY_BYTES,
+    COPY_FOLLOW,
+    COPY_RING,
+    ENGINE,
+    HEARD,
+    POST_OFFSET,
+    field_offset,
+)
 from autovoice.rt.rows import rows_at
 from autovoice.rt.worst import NOW, RECORD
 
@@ -45,6 +58,8 @@ def adopt(engine):
         else:
             cell, old = record_at(copies[k].target, CELL), record_at(copies[k].source, CELL)
             cell.value = old.value
+            if copies[k].kind == COPY_FOLLOW:
+                cell.target = old.target
             if old.target == cell.target:  # a glide under way goes on as it was
                 cell.step = old.step
                 cell.remaining = old.remaining
@@ -57,6 +72,8 @@ def adopt(engine):
     engine.incoming = address
     engine.settling = chain.settle
     engine.fade_at = 0
+    show_chain(engine, address)
+    enter(engine, ADOPTED, engine.frame, chain.generation, chain.settle, 0.0, 0, 0)
 
 
 @helper
@@ -82,4 +99,5 @@ def fade_incoming(engine, telemetry, audio, frames):
     engine.current = engine.incoming
     engine.incoming = 0
     telemetry.swaps += 1
+    enter(engine, HEARD, engine.frame + frames, new.generation, 0, 0.0, 0, 0)
     return old

@@ -70,7 +70,7 @@ def test_moves_of_one_frame_are_ordered_by_producer_then_arrival() -> None:
     crank.processor.engine["rings"][1] = other.address
     crank.processor.engine["producers"] = 2
     uid, index, _ = crank.processor.resolve("gain/gain")
-    other.push(np.array([(500, uid, index, -12.0, 0, 0)], EVENT))  # of producer 1: last at frame 500
+    other.push(np.array([(500, uid, index, -12.0, 0, 0, 0)], EVENT))  # of producer 1: last at frame 500
     crank.processor.send([("gain/gain", 3.0)], 500)
     crank.processor.send([("gain/gain", 6.0)], 1500)
     crank.processor.send([("gain/gain", 9.0)], 1500)

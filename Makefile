@@ -50,12 +50,12 @@ $(PYTHON_IN): | system-demo
 
 # The list of modules: an editable install in strict mode links files one by one, so a new file needs a new install.
 $(VENV)/.files: FORCE | $(PYTHON_IN)
-	@find $(FLOORS) \( -name '*.py' -o -name '*.toml' -o -name '*.safetensors' -o -name 'page.*' -o -name py.typed \) | sort >$@.now
+	@find $(FLOORS) -regextype posix-extended -regex '.*\.(py|toml|safetensors|html|css|js|svg|json|j2|typed)' | sort >$@.now
 	@cmp -s $@.now $@ && rm $@.now || mv $@.now $@
 
 $(VENV)/.demo: EXTRAS := demo
 $(VENV)/.test: EXTRAS := demo,dev
-$(VENV)/.bench: EXTRAS := demo,bench
+$(VENV)/.bench: EXTRAS := demo,bench,web
 $(VENV)/.demo $(VENV)/.test $(VENV)/.bench: pyproject.toml constraints.txt $(VENV)/.files
 	@echo "autovoice: Python packages ($(EXTRAS))"
 	@$(PIP) setuptools

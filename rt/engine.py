@@ -72,6 +72,7 @@ class Engine:
         self._backend: Backend | None = None
         self._processor: Processor | None = None
         self._recorder: Recorder | None = None
+        self._armed: Path | None = None  # the folder of a take that begins with the start
         self._lock = threading.RLock()
         self._closing = threading.Event()
         self._keeper: threading.Thread | None = None
@@ -94,6 +95,7 @@ class Engine:
                 self._processor.presence(1.0)
                 self._processor.keep_worst()
                 self._processor.open_control()
+                self._prepare_recorder(self._processor)
                 backend.start(self._processor)
             except BaseException:
                 backend.close()
@@ -256,13 +258,14 @@ class Engine:
             present = self._chain.with_values(self.processor.values)
             self.swap(present, keep_state=False)
 
-    def swap(self, chain: Chain, *, keep_state: bool = True, follow: bool = False) -> None:
+    def swap(self, chain: Chain, *, keep_state: bool = True, follow: bool = False, settle: int = 0) -> None:
         """Cross-fade to another chain; stages that stay keep their state. Raises SwapRefused where it needs more latency.
 
-        With `follow`, parameters of stages that stay are not those of `chain` but what they are set to by then.
+        With `follow`, parameters of stages that stay are not those of `chain` but what they are set to by then. The new chain
+        runs unheard for as long as its stages need, and for `settle` frames at least.
         """
         with self._lock:
-            self.processor.swap(chain, keep_state=keep_state, follow=follow, running=self.alive)
+            self.processor.swap(chain, keep_state=keep_state, follow=follow, settle=settle, running=self.alive)
             self._chain = chain
 
     def record(self, wet: str | Path, *, dry: str | Path | None = None) -> None:
@@ -270,13 +273,51 @@ class Engine:
         with self._lock:
             if self._recorder is not None:
                 raise EngineError("a recording is running; call stop_recording() first")
-            self._recorder = Recorder(self.processor, Path(wet), Path(dry) if dry is not None else None)
+            recorder = Recorder(self.processor, Path(wet), Path(dry) if dry is not None else None)
+            recorder.begin()
+            self._recorder = recorder
+
+    def take(self, folder: str | Path) -> None:
+        """Record a take to a folder: dry, wet, and a log of all that happens, from which the same bits can be rendered again.
+
+        Before `start` it is armed, and is exact from the very first frame. While the voice plays, it is recorded from now on,
+        and is exact once a copy of the chain that starts afresh has been faded in (see Take). `stop_recording` ends it.
+        """
+        from autovoice.rt.take.recorder import SETTLE_S, Take
+
+        with self._lock:
+            if self._recorder is not None or self._armed is not None:
+                raise EngineError("a recording is running; call stop_recording() first")
+            if not self._running:
+                self._armed = Path(folder)
+                return
+            take = Take(self.processor, Path(folder))
+            take.begin()
+            self._recorder = take
+            self.swap(self.processor.image.present(), keep_state=False, follow=True, settle=round(SETTLE_S * self.sample_rate))
+
+    def _prepare_recorder(self, processor: Processor) -> None:
+        """Before the driver starts: begin the take that was armed, or tell a recorder that the driver comes back."""
+        from autovoice.rt.take.recorder import Take
+
+        if self._recorder is not None:
+            self._recorder.restarted(processor)
+        elif self._armed is not None:
+            folder, self._armed = self._armed, None
+            take = Take(processor, folder)
+            take.arm()
+            self._recorder = take
 
     def stop_recording(self) -> Path | None:
         """End the recording; returns its path, None where there was none. Raises RecordError where a write failed."""
         with self._lock:
             recorder, self._recorder = self._recorder, None
             return recorder.close() if recorder is not None else None
+
+    @property
+    def recorder(self) -> Recorder | None:
+        """What records now, None where nothing does."""
+        return self._recorder
 
     @property
     def recording_trouble(self) -> str | None:

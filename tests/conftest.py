@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import textwrap
@@ -24,6 +25,17 @@ def pytest_sessionstart(session: pytest.Session) -> None:
     if is_cold([ROOT / "rt" / "callback.py"]):
         command = [sys.executable, "-m", "autovoice.tools.warm", "null", *reversed(stage_names())]
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nobodys_settings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the settings, presets and takes of whoever runs the tests out of them, and the tests' out of theirs."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith("AUTOVOICE_") and name != "AUTOVOICE_CACHE_DIR"]:
+            patch.delenv(name)
+        for kind in ("CONFIG", "DATA", "STATE"):
+            patch.setenv(f"XDG_{kind}_HOME", str(tmp_path_factory.mktemp(kind.lower())))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,55 +2,40 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Sequence
 
 import click
+from autovoice.tools import logs
+from autovoice.tools.configuration import VARIABLE, config_option
+from autovoice.tools.lazy import LazyGroup
 
 COMMANDS = {
     "live": "autovoice.tools.live",
+    "set": "autovoice.tools.send:set_command",
+    "get": "autovoice.tools.send:get_command",
+    "do": "autovoice.tools.send:do_command",
+    "view": "autovoice.tools.view.command",
     "render": "autovoice.tools.render",
+    "replay": "autovoice.tools.replay",
     "analyse": "autovoice.tools.analyse",
     "stages": "autovoice.tools.manual",
     "presets": "autovoice.tools.presets",
+    "layouts": "autovoice.tools.layouts.command",
     "devices": "autovoice.tools.devices",
     "latency": "autovoice.tools.lab.latency.command",
     "demo": "autovoice.tools.demo",
     "bench": "autovoice.tools.lab.bench.command",
+    "config": "autovoice.tools.config",
 }
 """Every command, with the module whose `command` it is; help lists them in this order."""
 
 FAILED, INTERRUPTED = 2, 130
 
 
-class LazyGroup(click.Group):
-    """Commands that are imported when they are named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name them in the order of the table."""
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import one; None for a name that is not in the table."""
-        if name not in COMMANDS:
-            return None
-        command: click.Command = importlib.import_module(COMMANDS[name]).command
-        return command
-
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list[str]]:
-        """Refuse an unknown command with the nearest name."""
-        if args[0] not in COMMANDS and not args[0].startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(args[0], COMMANDS, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are: {', '.join(COMMANDS)}"
-            raise click.UsageError(f"no command is called {args[0]!r}; {hint}")
-        return super().resolve_command(ctx, args)
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@config_option(envvar=VARIABLE)
 @click.version_option(package_name="autovoice")
 def autovoice() -> None:
     """Process a voice live, a few milliseconds behind the singer."""
@@ -76,11 +61,13 @@ def run(args: Sequence[str] | None = None) -> int:
         if type(error).__module__.startswith(("autovoice.", "soundfile")) or isinstance(error, (OSError, MemoryError)):
             return _refuse(str(error) or type(error).__name__)
         raise
+    finally:
+        logs.end()
     return int(code or 0)
 
 
 def _refuse(message: str) -> int:
-    click.echo(f"autovoice: {' '.join(message.split())}", err=True)
+    logs.ROOT.error(message)
     return FAILED
 
 

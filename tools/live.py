@@ -7,19 +7,35 @@ import os
 import signal
 import threading
 import time
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import click
+from autovoice.tools import logs
 from autovoice.tools.compiling import Compiling, compile_apart
+from autovoice.tools.control import (
+    conduct,
+    control_options,
+    last_state,
+    osc_settings,
+    reserve,
+    shipped_stages,
+    tell_reserve,
+    wants_surfaces,
+    web_settings,
+)
 from autovoice.tools.options import CommandError, build_chain, chain_options, chain_specs, note, print_json, spec_names
 from autovoice.tools.process import started_monotonic_s
 from autovoice.tools.status import StatusLine
+from autovoice.tools.values import Real, Whole
 
 if TYPE_CHECKING:
     from autovoice.rt import Engine
+    from autovoice.rt.chain import Spec
+    from autovoice.rt.control.conductor import Conductor
 
 TICK_S = 0.1
 TROUBLE_S = 2.0  # how long the engine may take to say why the driver ended
@@ -62,24 +78,35 @@ class StopSignals:
     "--backend", type=click.Choice(["jack", "portaudio", "pyaudio", "null"]), default="jack", show_default=True, help="Driver."
 )
 @click.option("--name", default="autovoice", show_default=True, help="Our name there; JACK ports are NAME:in_1, NAME:out_1.")
-@click.option("--block", type=int, metavar="FRAMES", help="Frames in a block.  [default: the driver's own]")
-@click.option("--rate", type=float, metavar="HZ", help="Sample rate.  [default: the driver's own]")
+@click.option("--block", type=Whole(1, 8192), metavar="FRAMES", help="Frames in a block.  [default: the driver's own]")
+@click.option("--rate", type=Real(8000, 192_000), metavar="HZ", help="Sample rate.  [default: the driver's own]")
 @chain_options
 @click.option("--server", metavar="NAME", help="JACK server.  [default: JACK's own]")
-@click.option("--connect", multiple=True, metavar="IN=PORT,OUT=PORT", help="Connect to these JACK ports. Repeatable.")
-@click.option("--in-channels", type=int, default=1, show_default=True, help="Channels in, 1 to 8.")
-@click.option("--out-channels", type=int, help="Channels out, 1 to 8.  [default: the preset's, or 1]")
-@click.option("--input", "input_db", default="0", metavar="DB", help="Input trim, -60 to 24 dB.")
-@click.option("--output", "output_db", default="0", metavar="DB", help="Output trim, -60 to 24 dB.")
-@click.option("--latency-reserve", type=int, metavar="FRAMES", help="Delay to reserve for chains to come.")
+@click.option(
+    "--connect", multiple=True, metavar="IN=PORT,OUT=PORT", help="Connect to these JACK ports; MIDI=PORT too. Repeatable."
+)
+@click.option("--in-channels", type=Whole(1, 8), default=1, show_default=True, metavar="N", help="Channels in.")
+@click.option("--out-channels", type=Whole(1, 8), metavar="N", help="Channels out.  [default: the preset's, or 1]")
+@click.option("--input", "input_db", type=Real(-60, 24), default=0.0, show_default=True, metavar="DB", help="Input trim.")
+@click.option("--output", "output_db", type=Real(-60, 24), default=0.0, show_default=True, metavar="DB", help="Output trim.")
+@click.option(
+    "--latency-reserve",
+    type=Whole(0, 1 << 20),
+    metavar="FRAMES",
+    help="Delay to reserve for chains to come.  [default: the chain's own; with OSC or the page, every preset's]",
+)
 @click.option("--device", help="PortAudio or PyAudio device: a name, a part of one, or a number.")
 @click.option("--reconnect", is_flag=True, help="Wait for the driver when it dies.")
 @click.option("--record", type=click.Path(path_type=Path, dir_okay=False), metavar="WET.wav", help="Record the output.")
 @click.option("--record-dry", type=click.Path(path_type=Path, dir_okay=False), metavar="DRY.wav", help="... and the input.")
 @click.option("--duration", type=click.FloatRange(min=0, min_open=True), metavar="S", help="Stop by itself after S seconds.")
+@control_options
 @click.option("--json", "as_json", is_flag=True, help="Print the final figures on stdout.")
 def command(**request: Any) -> int:
-    """Play your voice through a chain, live, until Ctrl-C."""
+    """Play your voice through a chain, live, until Ctrl-C.
+
+    autovoice set, get and do, OSC and the page control it while it plays.
+    """
     with StopSignals() as stop:
         try:
             return _live(stop, **request)
@@ -91,62 +118,96 @@ def command(**request: Any) -> int:
 def _live(stop: StopSignals, **request: Any) -> int:
     if request["record_dry"] and not request["record"]:
         raise CommandError("--record-dry goes with --record WET.wav")
+    if request["take"] is not None and request["record"]:
+        raise CommandError("a take holds what --record would write, and more; leave --record away, or --take")
+    osc, web = osc_settings(request), web_settings(request)
+    with_status = _begin_log(request)
     with Compiling():
-        compile_apart(request["backend"], spec_names(chain_specs(request)[0]))
-        engine, master = _engine(request)
-        engine.start()
+        sound = _sound(request)
+        shipped = shipped_stages() if wants_surfaces(request) else ()
+        compile_apart(request["backend"], [*spec_names(sound.specs), *shipped])
+        engine, master = _engine(request, sound)
+        with _armed(engine, request):
+            engine.start()
     stop.sounding = True
-    status = StatusLine()
-    try:
-        if master:
-            engine.set_many(master)
-        if request["record"]:
-            engine.record(request["record"], dry=request["record_dry"])
-            stop.parts = tuple(p.with_name(p.name + ".part") for p in (request["record"], request["record_dry"]) if p)
-        _play(engine, stop, status, request["duration"], reconnect=request["reconnect"])
-    finally:
-        status.close()
-        figures = _figures(engine, request) if request["as_json"] else None
-        trouble = engine.trouble if not engine.alive else None
+    conductor = conduct(engine, request, osc, web, sound.preset)
+    status, readings = StatusLine(shown=with_status), logs.Readings()
+    figures: dict[str, Any] | None = None
+    trouble: str | None = None
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: print_json(figures) if figures is not None else None)
+        stack.callback(engine.stop)
+        stack.callback(conductor.stop)
         try:
-            engine.stop()
+            if master:
+                engine.set_many(master)
+            _tell_start(engine, request)
+            conductor.start()
+            _record(engine, request, stop)
+            _play(engine, stop, status, readings, request["duration"], reconnect=request["reconnect"])
         finally:
-            if figures is not None:
-                print_json(figures)
+            status.close()
+            readings.look(engine.stats(), last=True)
+            figures = _figures(engine, conductor, request) if request["as_json"] else None
+            trouble = engine.trouble if not engine.alive else None
+    logs.event("engine stopped", trouble=trouble)
     if trouble:
         raise CommandError(trouble)
     return 0
 
 
-def _engine(request: dict[str, Any]) -> tuple[Engine, dict[str, float]]:
-    """Check the whole request and return the engine, not yet started, with its trims and other `master` settings."""
-    from autovoice.dsp.stage import check_sample_rate
-    from autovoice.rt import Engine
-    from autovoice.rt.chain import check_channels
+def _begin_log(request: dict[str, Any]) -> bool:
+    """Begin the log; says whether the terminal is left to the status line."""
+    try:
+        with_status = logs.configure(request["log_format"], request["log_file"])
+    except OSError as error:
+        raise CommandError(f"the log {request['log_file']} cannot be written: {error.strerror}") from None
+    logs.bind(engine=request["name"])
+    return with_status
 
-    trims = [f"master/{name}={request[f'{name}_db']}" for name in ("input", "output") if request[f"{name}_db"] != "0"]
-    specs, changes, wanted = chain_specs(request)
-    chain, master = build_chain(specs, [*trims, *request["settings"]])
-    out_channels = (wanted or 1) if request["out_channels"] is None else request["out_channels"]
-    for count in (request["in_channels"], out_channels):
-        check_channels(count)
-    if request["rate"] is not None:
-        check_sample_rate(request["rate"])
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What is played first."""
+
+    specs: Sequence[Spec]
+    settings: tuple[str, ...]  # of --set, on top
+    master: dict[str, float]  # by path
+    channels: int | None  # of the output, None = not said
+    preset: str | None  # its name, where it has one
+
+
+def _sound(request: dict[str, Any]) -> Sound:
+    """Return what --chain, --preset and --set describe, or with --resume what played last."""
+    if (state := last_state(request)) is not None:
+        return Sound(state.sound.stages, (), dict(state.sound.master), state.sound.channels, state.preset)
+    specs, master, channels = chain_specs(request)
+    preset = Path(request["preset"]).stem if request["preset"] is not None else None
+    return Sound(specs, request["settings"], master, channels, preset)
+
+
+def _engine(request: dict[str, Any], sound: Sound) -> tuple[Engine, dict[str, float]]:
+    """Check the whole request and return the engine, not yet started, with its trims and other `master` settings."""
+    from autovoice.rt import Engine
+
+    trims = [f"master/{name}={request[f'{name}_db']}" for name in ("input", "output") if request[f"{name}_db"]]
+    chain, master = build_chain(sound.specs, [*trims, *sound.settings])
     engine = Engine(
         chain,
         backend=request["backend"],
         block=request["block"],
         sample_rate=request["rate"],
-        latency=request["latency_reserve"],
+        latency=reserve(request, chain),
         reconnect=request["reconnect"],
         name=request["name"],
         in_channels=request["in_channels"],
-        out_channels=out_channels,
+        out_channels=(sound.channels or 1) if request["out_channels"] is None else request["out_channels"],
         server=request["server"],
         connect=_connections(request["connect"]),
         device=request["device"],
+        options={} if request["midi"] else {"midi": False},
     )
-    return engine, {**changes, **master}
+    return engine, {**sound.master, **master}
 
 
 def _connections(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
@@ -160,10 +221,53 @@ def _connections(texts: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _play(engine: Engine, stop: StopSignals, status: StatusLine, duration: float | None, *, reconnect: bool) -> None:
+def _tell_start(engine: Engine, request: dict[str, Any]) -> None:
+    """Say what a start decides by itself, and begin the log of the run."""
+    tell_reserve(request, engine)
+    logs.event(
+        "engine started",
+        backend=request["backend"],
+        sample_rate=engine.sample_rate,
+        block=engine.block,
+        latency_frames=engine.processor.latency,
+        realtime=engine.realtime,
+        chain=[placed.key for placed in engine.chain.placed],
+    )
+
+
+@contextlib.contextmanager
+def _armed(engine: Engine, request: dict[str, Any]) -> Iterator[None]:
+    """Have the take that is asked for begin with the very first frame; an engine that does not start leaves no empty folder."""
+    if request["take"] is None:
+        yield
+        return
+    from autovoice.rt.take.names import make_folder
+
+    folder = make_folder(request["take"], request["takes"])
+    engine.take(folder)
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(OSError):
+            folder.rmdir()
+        raise
+    note(f"the take goes to {folder}")
+
+
+def _record(engine: Engine, request: dict[str, Any], stop: StopSignals) -> None:
+    """Begin the recording that is asked for."""
+    if request["record"]:
+        engine.record(request["record"], dry=request["record_dry"])
+        stop.parts = tuple(p.with_name(p.name + ".part") for p in (request["record"], request["record_dry"]) if p)
+        logs.event("recording started", path=request["record"])
+
+
+def _play(
+    engine: Engine, stop: StopSignals, status: StatusLine, readings: logs.Readings, duration: float | None, *, reconnect: bool
+) -> None:
     """Show the status until it is time to stop, or until the driver has died and nobody wants it back."""
     end = None if duration is None else time.monotonic() + duration
-    was_alive, warned = True, False
+    was_alive = True
     while not stop.asked.wait(TICK_S if end is None else max(0.0, min(TICK_S, end - time.monotonic()))):
         if end is not None and time.monotonic() >= end:
             return
@@ -176,11 +280,10 @@ def _play(engine: Engine, stop: StopSignals, status: StatusLine, duration: float
         elif alive and not was_alive:
             status.say("connected again")
         was_alive = alive
-        if engine.recording_trouble and not warned:
-            status.say(f"{engine.recording_trouble}; the voice plays on")
-            warned = True
         if alive:
-            status.show(engine.stats(), engine.device_latency)
+            stats = engine.stats()
+            readings.look(stats)
+            status.show(stats, engine.device_latency)
 
 
 def _await_trouble(engine: Engine) -> None:
@@ -190,8 +293,8 @@ def _await_trouble(engine: Engine) -> None:
         time.sleep(0.01)
 
 
-def _figures(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
-    """Return every statistic, and what only this process knows: its start-up time and what the host granted."""
+def _figures(engine: Engine, conductor: Conductor, request: dict[str, Any]) -> dict[str, Any]:
+    """Return every statistic, and what only this process knows: its start-up time, its ports and what the host granted."""
     from autovoice.rt.realtime import host_report
 
     first_s = engine.processor.telemetry["first_ns"] * 1e-9
@@ -200,6 +303,9 @@ def _figures(engine: Engine, request: dict[str, Any]) -> dict[str, Any]:
         start_s = round(first_s - started_monotonic_s(), 3) if first_s else None
     return {
         **asdict(engine.stats()),
+        "session": conductor.session,
+        "osc": conductor.osc,
+        "web": conductor.web,
         "backend": request["backend"],
         "start_s": start_s,
         "realtime": engine.realtime,

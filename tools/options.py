@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
@@ -9,12 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from autovoice.tools.logs import note as note
 
 if TYPE_CHECKING:
     from autovoice.rt import Chain
     from autovoice.rt.chain import Spec
 
 DEFAULT_CHAIN = "highpass,gate,pitch,shift,compressor,limiter"
+CHAIN: dict[str, Any] = {"chain": None, "preset": None, "stages": (), "settings": ()}
+"""The options that describe a chain, by click's names, and what they are where nobody gave them."""
 SWITCH = {"on": "1", "off": "0", "true": "1", "false": "0", "yes": "1", "no": "0"}
 
 Command = Callable[..., Any]
@@ -26,8 +30,20 @@ class CommandError(click.ClickException):
     exit_code = 2
 
 
+def near(name: str, names: Iterable[str]) -> str:
+    """Return `; did you mean 'gate'?` for a name that is close to one of `names`, else nothing."""
+    import difflib
+
+    found = difflib.get_close_matches(name, list(names), n=1)
+    return f"; did you mean {found[0]!r}?" if found else ""
+
+
 def chain_options(command: Command) -> Command:
-    """Add --chain, --preset, --stage and --set to a command."""
+    """Add --chain, --preset, --stage and --set to a command.
+
+    What a nearer source says of the chain replaces what a farther one says, all of it: `--preset robot` on the command line
+    leaves no chain, stages or settings of the configuration file, which were meant for another chain.
+    """
     options = (
         click.option("--chain", help=f"Stages in order; a name or a file mystage.py.  [default: {DEFAULT_CHAIN}]"),
         click.option(
@@ -38,9 +54,33 @@ def chain_options(command: Command) -> Command:
             "--set", "settings", multiple=True, metavar="STAGE/PARAM=VALUE", help="Set a parameter or an option. Repeatable."
         ),
     )
+
+    @functools.wraps(command)
+    def with_one_chain(*arguments: Any, **request: Any) -> Any:
+        return command(*arguments, **(request | _nearest_chain(request)))
+
+    wrapped: Command = with_one_chain
     for option in reversed(options):
-        command = option(command)
-    return command
+        wrapped = option(wrapped)
+    return wrapped
+
+
+def _nearest_chain(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a chain without those that come from farther away than --chain or --preset do."""
+    ctx = click.get_current_context()
+    far = {name: _distance(ctx, name) for name in CHAIN}
+    nearest = min(far["chain"], far["preset"])
+    kept = {name: request[name] if far[name] <= nearest else empty for name, empty in CHAIN.items()}
+    if far["settings"] > nearest:  # the engine's own settings are not the chain's
+        kept["settings"] = tuple(text for text in request["settings"] if text.strip().startswith("master/"))
+    return kept
+
+
+def _distance(ctx: click.Context, name: str) -> int:
+    """Return how far away a value comes from: 0 the command line, 1 the environment, 2 the file, 3 its default."""
+    source = ctx.get_parameter_source(name)
+    near_first = ("COMMANDLINE", "ENVIRONMENT", "DEFAULT_MAP", "DEFAULT")
+    return near_first.index(source.name) if source is not None and source.name in near_first else 0
 
 
 def split_settings(settings: Iterable[str]) -> list[tuple[str, str, str]]:
@@ -87,7 +127,7 @@ def build_chain(specs: Sequence[Spec], settings: Iterable[str]) -> tuple[Chain, 
     """
     from autovoice.rt import Chain
     from autovoice.rt.image import BYPASS
-    from autovoice.rt.processor import check_master
+    from autovoice.rt.master import check_master
 
     plain = Chain(specs)
     # A second build with the settings: only a chain knows the names in it, such as `gate_2` or a `pitch` that `shift` needs.
@@ -129,11 +169,6 @@ def print_json(value: Any) -> None:
     import json
 
     click.echo(json.dumps(plain_data(value), indent=2))
-
-
-def note(message: str) -> None:
-    """Print a line on stderr."""
-    click.echo(f"autovoice: {message}", err=True)
 
 
 def on_terminal() -> bool:

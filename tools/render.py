@@ -11,6 +11,7 @@ from typing import Any
 import click
 from autovoice.tools.compiling import Compiling
 from autovoice.tools.options import build_chain, chain_options, chain_specs, note, on_terminal, print_json
+from autovoice.tools.values import Real, Whole
 
 LONG_S = 30.0  # of sound: what is shorter is done before a bar would be read
 
@@ -19,10 +20,12 @@ LONG_S = 30.0  # of sound: what is shorter is done before a bar would be read
 @click.argument("source", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("target", metavar="OUT", type=click.Path(path_type=Path))
 @chain_options
-@click.option("--block", type=int, default=64, show_default=True, metavar="FRAMES", help="Block of the live run to equal.")
-@click.option("--channels", type=int, metavar="N", help="Channels of OUT, 1 to 8.  [default: the preset's, or IN's]")
 @click.option(
-    "--stretch", type=float, default=1.0, metavar="FACTOR", help="Make IN that many times as long, 0.25 to 4, before the chain."
+    "--block", type=Whole(1, 8192), default=64, show_default=True, metavar="FRAMES", help="Block of the live run to equal."
+)
+@click.option("--channels", type=Whole(1, 8), metavar="N", help="Channels of OUT.  [default: the preset's, or IN's]")
+@click.option(
+    "--stretch", type=Real(0.25, 4), default=1.0, metavar="FACTOR", help="Make IN that many times as long before the chain."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print what was done on stdout.")
 def command(

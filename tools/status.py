@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 import click
-from autovoice.tools.options import on_terminal
+from autovoice.tools.options import note, on_terminal
 
 if TYPE_CHECKING:
     from autovoice.rt import Stats
@@ -50,14 +50,15 @@ def _level(dbfs: float) -> str:
 class StatusLine:
     """Shows readings on stderr at the pace that suits it."""
 
-    def __init__(self) -> None:
-        """Find out where stderr goes."""
-        self._rewrites = on_terminal()
+    def __init__(self, *, shown: bool = True) -> None:
+        """Find out where stderr goes; a line that is not `shown` leaves it to others."""
+        self._rewrites = shown and on_terminal()
+        self._shown = shown
         self._due = time.monotonic()
 
     def show(self, stats: Stats, device_latency: int) -> None:
         """Show a reading when it is time for one; call it often."""
-        if time.monotonic() < self._due:
+        if not self._shown or time.monotonic() < self._due:
             return
         self._due = time.monotonic() + (REWRITE_S if self._rewrites else REPEAT_S)
         text = describe(stats, device_latency)
@@ -69,7 +70,7 @@ class StatusLine:
 
     def say(self, message: str) -> None:
         """Print a line that stays, above the status."""
-        click.echo(("\r\x1b[K" if self._rewrites else "") + f"autovoice: {message}", err=True)
+        note(message)
         self._due = time.monotonic()
 
     def close(self) -> None:

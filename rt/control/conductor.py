@@ -32,7 +32,12 @@ from autovoice.rt.processor import Processor
 
 log = logging.getLogger(__name__)
 TICK_S = 0.05
-FAMILIES = (("autovoice.rt.control.chains", "ChainFamily"),)
+FAMILIES = (
+    ("autovoice.rt.control.chains", "ChainFamily"),
+    ("autovoice.rt.control.library", "Library"),
+    ("autovoice.rt.control.takes", "TakesFamily"),
+    ("autovoice.rt.control.learn", "MidiFamily"),
+)
 """Where the commands are done, in the order in which they are told of things."""
 
 
@@ -47,6 +52,7 @@ class OscSettings:
     port: int = 9000
     host: str = "127.0.0.1"
     allow: tuple[str, ...] = ()  # networks that may send, as CIDR; empty = all that reach the host
+    subscribe: tuple[str, ...] = ()  # who is told of every move from the start: HOST:PORT, HOST:PORT@HZ for meters too
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +210,8 @@ class Conductor:
         programs = []
         if (osc := self._osc_settings) is not None:
             allowed = tuple(part for network in osc.allow for part in ("--allow", network))
-            arguments = ("--host", osc.host, "--port", str(osc.port), *allowed)
+            told = tuple(part for place in osc.subscribe for part in ("--subscribe", place))
+            arguments = ("--host", osc.host, "--port", str(osc.port), *allowed, *told)
             programs.append(Program("osc", "autovoice.rt.control.osc", arguments, OSC_PRODUCER))
         if (web := self._web_settings) is not None:
             names = tuple(part for name in web.names for part in ("--name", name))

@@ -110,6 +110,16 @@ class Started:
 @pytest.fixture
 def start() -> Iterator[Callable[..., Started]]:
     """Start a command and go on; what still runs at the end is killed."""
+    yield from _starting()
+
+
+@pytest.fixture(scope="module")
+def start_once() -> Iterator[Callable[..., Started]]:
+    """Start a command that runs on for a whole module of tests."""
+    yield from _starting()
+
+
+def _starting() -> Iterator[Callable[..., Started]]:
     running: list[Started] = []
 
     def begin(*arguments: object) -> Started:

@@ -22,7 +22,8 @@ def test_help_imports_neither_numpy_nor_numba(cli: Any) -> None:
     import subprocess
 
     code = (
-        "import sys; from autovoice.tools.cli import run; run(['live', '--help']); print({'numpy', 'numba'} & set(sys.modules))"
+        "import sys; from autovoice.tools.cli import run; run(['--help']); run(['live', '--help']); "
+        "print({'numpy', 'numba', 'aiohttp', 'textual', 'pythonosc'} & set(sys.modules))"
     )
     assert subprocess.check_output([sys.executable, "-c", code], text=True).endswith("set()\n")
 

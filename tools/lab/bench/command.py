@@ -19,14 +19,15 @@ import click
 from autovoice.tools.compiling import Compiling, compile_apart
 from autovoice.tools.lab.bench.hogs import HOGS
 from autovoice.tools.lab.bench.scenarios import TABLE, Progress, Scenario, Settings, find, load
+from autovoice.tools.lazy import LazyGroup
 from autovoice.tools.options import CommandError, build_chain, chain_options, chain_specs, note, print_json, spec_names
 
 if TYPE_CHECKING:
     from autovoice.tools.lab.results import Result, Series
 
 SUBCOMMANDS = {
-    "run": "autovoice.tools.lab.bench.command",
-    "list": "autovoice.tools.lab.bench.command",
+    "run": "autovoice.tools.lab.bench.command:run_command",
+    "list": "autovoice.tools.lab.bench.command:list_command",
     "compare": "autovoice.tools.lab.compare",
     "page": "autovoice.tools.lab.page.command",
 }
@@ -35,19 +36,8 @@ STEPS = 1000  # of the progress bar
 INTERRUPTED = 130
 
 
-class BenchGroup(click.Group):
-    """`run` by default; the other modules are imported when they are named."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """Name the subcommands in the order of the table."""
-        return list(SUBCOMMANDS)
-
-    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
-        """Import one."""
-        if name in ("run", "list"):
-            return {"run": run_command, "list": list_command}[name]
-        command: click.Command = importlib.import_module(SUBCOMMANDS[name]).command
-        return command
+class BenchGroup(LazyGroup):
+    """`run` by default."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Take everything that does not begin with a subcommand for the arguments of `run`."""
@@ -68,7 +58,7 @@ class RunCommand(click.Command):
             formatter.write_dl([(one.name, one.help) for one in TABLE])
 
 
-@click.group("bench", cls=BenchGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group("bench", cls=BenchGroup, table=SUBCOMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
     """Measure cost and behaviour under load; compare runs; make a page of them."""
 

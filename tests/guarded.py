@@ -5,17 +5,24 @@ Arguments: JACK server, folder of the faulty stages. Prints what the watcher cou
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
+import os
 import random
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from autovoice.rt import Chain, Engine
+from autovoice.rt.midi_input import MidiMap, Player, midi_input
 from support import DEMO
 
+KEYBOARD = "2400 0 60 1200 600 64 1200 1200 67 600"  # frames of the loop; then frame, note and length of each
+NOBODY = 255  # a uid
 LIVE_S, SWAP_S, FAULT_S = 4.0, 0.2, 0.1
 watcher = ctypes.CDLL(None)
 watcher.rt_name.restype, watcher.rt_count.restype, watcher.rt_entries.restype = ctypes.c_char_p, ctypes.c_long, ctypes.c_long
@@ -60,6 +67,24 @@ def move_and_swap(engine: Engine, chains: list[Chain], seconds: float) -> None:
         time.sleep(0.0005)
 
 
+@contextlib.contextmanager
+def keyboard(engine: Engine, server: str) -> Iterator[None]:
+    """Play notes to the engine's MIDI port while the block runs, for two voices of a stage that is not there."""
+    midi_input(engine.processor).publish(MidiMap({}, [Player(NOBODY, (0, 1), 2, frozenset(range(16)))]))
+    environment = {**os.environ, "JACK_DEFAULT_SERVER": server, "LD_PRELOAD": ""}
+    quiet: dict[str, Any] = {"env": environment, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    player = subprocess.Popen(["jack_midiseq", "keyboard", *KEYBOARD.split()], **quiet)
+    try:
+        while subprocess.run(["jack_connect", "keyboard:out", "guarded:midi_in"], **quiet).returncode:
+            if player.poll() is not None:
+                raise RuntimeError(f"jack_midiseq ended with {player.returncode}")
+            time.sleep(0.05)
+        yield
+    finally:
+        player.kill()
+        player.wait()
+
+
 def main() -> None:
     server, faults = sys.argv[1], Path(sys.argv[2])
     random.seed(1)
@@ -72,12 +97,13 @@ def main() -> None:
         cycles = engine.stats().cycles
         before = counts()
         engine.record(faults / "wet.wav", dry=faults / "dry.wav")
-        move_and_swap(engine, chains, LIVE_S)
+        with keyboard(engine, server):
+            move_and_swap(engine, chains, LIVE_S)
         engine.stop_recording()
         found["live"] = since(before)
         stats = engine.stats()
         found |= {"entries": watcher.rt_entries(), "cycles": stats.cycles - cycles}
-        found |= {"events": stats.events_applied, "swaps": stats.swaps}
+        found |= {"events": stats.events_applied, "swaps": stats.swaps, "midi": midi_input(engine.processor).counts["heard"]}
         for name, chain in planted.items():
             engine.swap(chain)
             time.sleep(FAULT_S)

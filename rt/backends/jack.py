@@ -18,7 +18,9 @@ from autovoice.dsp.native import (
     add_relaxed,
     call_engine,
     call_five,
+    call_hook,
     call_with_handle,
+    helper,
     load_acquire,
     record_at,
     store_release,
@@ -29,9 +31,14 @@ from autovoice.dsp.toolchain import numba
 from autovoice.dsp.vetting import compile_entry
 from autovoice.rt import atomics
 from autovoice.rt.backends.base import Backend, BackendError, Settings
-from autovoice.rt.layout import BLOCK_NOW, FREEWHEEL, RATE_NOW, SHUTDOWN, TELEMETRY, XRUNS
+from autovoice.rt.layout import BLOCK_NOW, ENGINE, FREEWHEEL, RATE_NOW, SHUTDOWN, TELEMETRY, XRUNS
 from autovoice.rt.memory import Arena, address_of
+from autovoice.rt.midi import begin_midi, hear
+from autovoice.rt.midi_input import midi_input
 from autovoice.rt.processor import Processor
+
+MIDI_EVENT = np.dtype([("time", "u4"), ("size", "u8"), ("data", "i8")], align=True)
+"""jack_midi_event_t: the frame within the block, and the bytes."""
 
 IO = np.dtype(
     [
@@ -61,12 +68,35 @@ IO = np.dtype(
         ("loop", "i8"),
         ("at", "i8"),
         ("playing", "i8"),  # control -> audio: the connections are made
+        ("midi", "i8"),  # address of the processor's MIDI input, or 0
+        ("midi_port", "i8"),
+        ("midi_count", "i8"),  # jack_midi_get_event_count
+        ("midi_get", "i8"),  # jack_midi_event_get
+        ("midi_event", MIDI_EVENT),
     ],
     align=True,
 )
-INPUTS, OUTPUTS, CYCLE, RANGE, PLAYING = (IO.fields[name][1] for name in ("inputs", "outputs", "cycle", "range", "playing"))
+INPUTS, OUTPUTS, CYCLE, RANGE, PLAYING, EVENT_AT = (
+    IO.fields[name][1] for name in ("inputs", "outputs", "cycle", "range", "playing", "midi_event")
+)
 LONGEST_BLOCK = 8192  # frames
 CAPTURE_LATENCY, PLAYBACK_LATENCY = 0, 1
+
+
+@helper
+def listen(io, address, frames):
+    """Hand the block's MIDI messages on, each with its absolute frame; JACK keeps them in the order of their frames."""
+    engine = record_at(io.engine, ENGINE)
+    if engine.enter_hook != 0:
+        call_hook(engine.enter_hook)
+    begin_midi(io.midi, engine.frame)
+    buffer = call_with_handle(io.get_buffer, io.midi_port, frames)
+    for k in range(call_five(io.midi_count, buffer, 0, 0, 0, 0)):
+        if call_five(io.midi_get, address + EVENT_AT, buffer, k, 0, 0) == 0:
+            event = io.midi_event
+            hear(io.midi, engine.frame + min(np.int64(event.time), frames - 1), event.data, np.int64(event.size))
+    if engine.exit_hook != 0:
+        call_hook(engine.exit_hook)
 
 
 def _process(frames, address):
@@ -91,6 +121,8 @@ def _process(frames, address):
         == 0
     ):
         late = max((call_with_handle(io.get_time, 0, 0) - io.cycle[1]) * 1000, 0)  # both on JACK's own clock
+    if io.midi != 0:
+        listen(io, address, np.int64(frames))
     call_engine(io.run, io.engine, address + INPUTS, address + OUTPUTS, frames, late)
     return np.int32(0)
 
@@ -154,6 +186,8 @@ FFI.cdef(
     int jack_get_cycle_times(void *client, void *frames, void *now, void *next, void *period);
     void jack_port_get_latency_range(void *port, int mode, void *range);
     void jack_port_set_latency_range(void *port, int mode, void *range);
+    uint32_t jack_midi_get_event_count(void *buffer);
+    int jack_midi_event_get(void *event, void *buffer, uint32_t number);
     """
 )
 _KINDS = numba.types
@@ -180,6 +214,11 @@ def library() -> Any:
     raise BackendError("the JACK library is not installed; install jackd2 or pipewire-jack, or use --backend portaudio")
 
 
+def _address(owned: Any) -> int:
+    """Return where the library keeps a client or a port."""
+    return int(jack._ffi.cast("uintptr_t", owned._ptr))
+
+
 def _name_taken(wanted: Settings) -> bool:
     """Say whether the server would give us another name; jackd 2 reports a taken one as a server error."""
     try:
@@ -191,7 +230,7 @@ def _name_taken(wanted: Settings) -> bool:
 
 
 class JackBackend(Backend):
-    """A JACK client with ports `in_1...` and `out_1...`.
+    """A JACK client with ports `in_1...`, `out_1...` and, unless `options["midi"]` is False, `midi_in`.
 
     With `options["source"]`, float32 (frames,) or (channels, frames), it has no in ports: it plays that recording from the
     moment its connections are made, once and then silence, or over and over with `options["loop"]`.
@@ -253,13 +292,15 @@ class JackBackend(Backend):
         telemetry = processor.telemetry.array
         io["run"], io["engine"], io["latency"] = processor.run, processor.address, processor.latency
         io["driver"] = address_of(telemetry) + TELEMETRY.fields["driver"][1]
-        io["client"] = int(jack._ffi.cast("uintptr_t", client._ptr))
+        io["client"] = _address(client)
         for field, name in (
             ("get_buffer", "jack_port_get_buffer"),
             ("get_cycle", "jack_get_cycle_times"),
             ("get_time", "jack_get_time"),
             ("get_range", "jack_port_get_latency_range"),
             ("set_range", "jack_port_set_latency_range"),
+            ("midi_count", "jack_midi_get_event_count"),
+            ("midi_get", "jack_midi_event_get"),
         ):
             io[field] = int(FFI.cast("uintptr_t", FFI.addressof(lib, name)))
         for way, ports, count in (
@@ -268,7 +309,11 @@ class JackBackend(Backend):
         ):
             io[f"{way}_count"] = count
             for k in range(count):
-                io[f"{way}_ports"][k] = int(jack._ffi.cast("uintptr_t", ports.register(f"{way}_{k + 1}")._ptr))
+                io[f"{way}_ports"][k] = _address(ports.register(f"{way}_{k + 1}"))
+        if self._settings.options.get("midi", True):
+            midi = midi_input(processor)
+            midi.release()  # of keys that were down when the last connection broke
+            io["midi"], io["midi_port"] = midi.address, _address(client.midi_inports.register("midi_in"))
         if "source" in self._settings.options:
             self._load_source(processor.in_channels)
         telemetry[0]["driver"][SHUTDOWN] = 0
@@ -298,24 +343,28 @@ class JackBackend(Backend):
         io["source"], io["source_rows"], io["source_stride"], io["source_frames"] = address_of(rows), channels, stride, frames
 
     def _connect(self, processor: Processor) -> None:
-        """Make the connections that were asked for, or mono to the first pair of speakers and the first microphone in."""
+        """Make the connections that were asked for, or mono to the first pair of speakers, microphones and keyboards in."""
         client, wanted = self._client, self._settings
+        kinds = {"in": client.inports, "out": client.outports, "midi": client.midi_inports}
         ours: list[tuple[Any, str, str]] = []
         for side, theirs in wanted.connect:
-            way, _, number = side.lower().partition("_")
-            if way not in ("in", "out") or not re.fullmatch(r"[1-9]?", number):
-                raise BackendError(f"--connect takes IN=PORT, OUT=PORT or in_1=PORT, got {side}={theirs}")
-            ports = client.inports if way == "in" else client.outports
+            way, _, number = ("midi", "", "") if side.lower() == "midi_in" else side.lower().partition("_")
+            if way not in kinds or not re.fullmatch(r"[1-9]?", number):
+                raise BackendError(f"--connect takes IN=PORT, OUT=PORT, MIDI=PORT or in_1=PORT, got {side}={theirs}")
+            ports = kinds[way]
             index = int(number or 1) - 1
             if index >= len(ports):
-                raise BackendError(f"there is no port {way}_{index + 1}; ports are {', '.join(p.shortname for p in ports)}")
+                name = f"{way}_{index + 1}" if way != "midi" else "midi_in"
+                there = ", ".join(port.shortname for some in kinds.values() for port in some)
+                raise BackendError(f"there is no port {name}; ports are {there}")
             for port in ports if not number else [ports[index]]:
                 ours.append((port, way, theirs))
         for port, way, theirs in ours:
             try:
-                client.connect(*((theirs, port) if way == "in" else (port, theirs)))
+                client.connect(*((port, theirs) if way == "out" else (theirs, port)))
             except jack.JackError as error:
-                there = ", ".join(p.name for p in client.get_ports(is_audio=True) if not p.name.startswith(wanted.name + ":"))
+                others = client.get_ports(is_audio=way != "midi", is_midi=way == "midi")
+                there = ", ".join(p.name for p in others if not p.name.startswith(wanted.name + ":"))
                 raise BackendError(f"cannot connect {port.shortname} with {theirs!r}; ports are: {there}") from error
         if not wanted.connect and wanted.auto_connect:
             sources = client.get_ports(is_audio=True, is_output=True, is_physical=True)
@@ -325,6 +374,9 @@ class JackBackend(Backend):
             outs = list(client.outports) * (2 if processor.out_channels == 1 else 1)
             for port, target in zip(outs, targets, strict=False):
                 client.connect(port, target)
+            for port in client.midi_inports:
+                for keyboard in client.get_ports(is_midi=True, is_output=True, is_physical=True):
+                    client.connect(keyboard, port)
 
     def close(self) -> None:
         """Deactivate, so that no callback runs any more, then leave the server."""

@@ -63,6 +63,8 @@ COMMANDS = {
         _command("preset/save", "name:s", "keep what plays as a preset of yours"),
         _command("preset/delete", "name:s", "delete a preset of yours"),
         _command("morph", "name:s seconds:f", "glide to a preset's settings over SECONDS"),
+        _command("morph/target", "name:s", "lay the way from what plays to a preset, for morph/position"),
+        _command("morph/position", "position:f", "stand at a place of that way, from 0 to 1"),
         _command("scene/go", "scene:s", "go to a scene of the show file, by name or by number from 1"),
         _command("scene/next", "", "go to the next scene"),
         _command("scene/previous", "", "go to the scene before"),
@@ -70,8 +72,10 @@ COMMANDS = {
         _command("redo", "", "make the change again that was taken back"),
         _command("record", "on:T? name:s?", "begin or end a take: dry, wet and the log of every move"),
         _command("tap", "", "tap the tempo: sets the bpm of every stage that has one"),
-        _command("midi/learn", "path:s", "bind the next MIDI controller that moves to a parameter"),
+        _command("midi/learn", "path:s", "bind the next MIDI controller that moves; for a note parameter, the next key's channel"),
         _command("midi/forget", "path:s", "free a parameter from MIDI controllers"),
+        _command("midi/map", "path:s channel:i controller:i?", "bind a controller of a channel; for a note parameter, 0 = all"),
+        _command("midi/monitor", "", "tell the newest MIDI messages"),
     )
 }
 """By name, in the order of the manual."""

@@ -29,7 +29,8 @@ def advances(engine: Engine) -> bool:
 def test_ports_are_named_and_mono_goes_to_both_speakers(jack_server: JackServer) -> None:
     with engine_on(jack_server, "ports", in_channels=1, out_channels=1) as engine:
         wires = jack_server.tool("jack_lsp", "-c", "ports").split()
-        assert wires == ["ports:in_1", "system:capture_1", "ports:out_1", "system:playback_1", "system:playback_2"]
+        audio = ["ports:in_1", "system:capture_1", "ports:out_1", "system:playback_1", "system:playback_2"]
+        assert wires == [*audio, "ports:midi_in"]
         assert engine.realtime == jack_is_realtime(jack_server)
     assert "ports" not in jack_server.tool("jack_lsp")
 
@@ -47,7 +48,7 @@ def test_connect_wires_what_was_asked_for_and_nothing_else(jack_server: JackServ
     with engine_on(jack_server, "wired", in_channels=2, out_channels=2, connect=wanted):
         wires = jack_server.tool("jack_lsp", "-c", "wired").split()
     expected = ["wired:in_1", "wired:in_2", "system:capture_1"]
-    assert wires == [*expected, "wired:out_1", "system:playback_2", "wired:out_2", "system:playback_2"]
+    assert wires == [*expected, "wired:out_1", "system:playback_2", "wired:out_2", "system:playback_2", "wired:midi_in"]
 
 
 @pytest.mark.parametrize(

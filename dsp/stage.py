@@ -108,7 +108,7 @@ class Param:
             raise StageError(f"{self.name} must be one of {', '.join(self.choices)}, got {value!r}")
         try:
             number = float(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise StageError(f"{self.name} must be a number in {self.range_text()}, got {value!r}") from None
         whole = self.scale not in ("switch", "choice") or number.is_integer()
         if not (math.isfinite(number) and self.minimum <= number <= self.maximum and whole):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from autovoice.dsp.stage import MAX_CHANNELS, SEGMENT, Stage, StageError, check_sample_rate, load, suggest
 from autovoice.rt.layout import MAX_STAGES
 
+_KEY = re.compile(r"[A-Za-z0-9_-]{1,32}")  # part of paths and of OSC addresses
 Spec = str | Mapping[str, object]
 
 
@@ -162,6 +164,8 @@ def _place(spec: Spec, taken: set[str]) -> Placed:
     bypass = bool(settings.pop("bypass", False))
     stage = load(name)
     key = str(given) if given is not None else _free_key(stage.name, taken)
+    if not _KEY.fullmatch(key):
+        raise StageError(f"a stage's name in the chain has 1 to 32 letters, digits, _ and -, got {key[:80]!r}")
     if key in taken or key == "master":
         raise StageError(f"two stages of the chain are called {key!r}; give one another name")
     values, options = stage.configure(settings)

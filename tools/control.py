@@ -9,7 +9,8 @@ from __future__ import annotations
 import functools
 import logging
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from autovoice.tools.values import Whole
 
 if TYPE_CHECKING:
     from autovoice.rt import Chain, Engine
+    from autovoice.rt.chain import Spec
     from autovoice.rt.control.autosave import State
     from autovoice.rt.control.conductor import Conductor, OscSettings, WebSettings
 
@@ -68,6 +70,19 @@ OPTIONS = (
     ),
     click.option("--log-file", type=FILE, metavar="FILE", help="Where the log goes.  [default: JSON to stderr, text nowhere]"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Sound:
+    """What is played first."""
+
+    specs: Sequence[Spec]
+    settings: tuple[str, ...]  # of --set, on top
+    master: dict[str, float]  # by path
+    channels: int | None  # of the output, None = not said
+    preset: str | None  # its name, where it has one
+    scene: str | None = None  # of the show, where that goes on
+    resumed: bool = False  # it played last, and goes on
 
 
 def control_options(command: Command) -> Command:
@@ -207,9 +222,9 @@ def last_state(request: Mapping[str, Any]) -> State | None:
 
 
 def conduct(
-    engine: Engine, request: Mapping[str, Any], osc: OscSettings | None, web: WebSettings | None, preset: str | None
+    engine: Engine, request: Mapping[str, Any], osc: OscSettings | None, web: WebSettings | None, sound: Sound
 ) -> Conductor:
-    """Return the Conductor that a request asks for, not yet started; `preset` is the name of what plays, where it has one."""
+    """Return the Conductor that a request asks for, not yet started."""
     from autovoice.rt.control.conductor import Conductor
 
     conductor = Conductor(
@@ -220,7 +235,9 @@ def conduct(
         scenes=request["scenes"],
         takes=request["takes"],
         autosave=request["autosave"],
-        preset=preset,
+        preset=sound.preset,
+        scene=sound.scene,
+        resumed=sound.resumed,
     )
     logs.bind(session=conductor.session)
     if web is not None and web.token is not None:

@@ -7,8 +7,8 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -17,6 +17,7 @@ import click
 from autovoice.tools import logs
 from autovoice.tools.compiling import Compiling, compile_apart
 from autovoice.tools.control import (
+    Sound,
     conduct,
     control_options,
     last_state,
@@ -34,7 +35,6 @@ from autovoice.tools.values import Real, Whole
 
 if TYPE_CHECKING:
     from autovoice.rt import Engine
-    from autovoice.rt.chain import Spec
     from autovoice.rt.control.conductor import Conductor
 
 TICK_S = 0.1
@@ -130,7 +130,7 @@ def _live(stop: StopSignals, **request: Any) -> int:
         with _armed(engine, request):
             engine.start()
     stop.sounding = True
-    conductor = conduct(engine, request, osc, web, sound.preset)
+    conductor = conduct(engine, request, osc, web, sound)
     status, readings = StatusLine(shown=with_status), logs.Readings()
     figures: dict[str, Any] | None = None
     trouble: str | None = None
@@ -166,21 +166,10 @@ def _begin_log(request: dict[str, Any]) -> bool:
     return with_status
 
 
-@dataclass(frozen=True, slots=True)
-class Sound:
-    """What is played first."""
-
-    specs: Sequence[Spec]
-    settings: tuple[str, ...]  # of --set, on top
-    master: dict[str, float]  # by path
-    channels: int | None  # of the output, None = not said
-    preset: str | None  # its name, where it has one
-
-
 def _sound(request: dict[str, Any]) -> Sound:
     """Return what --chain, --preset and --set describe, or with --resume what played last."""
     if (state := last_state(request)) is not None:
-        return Sound(state.sound.stages, (), dict(state.sound.master), state.sound.channels, state.preset)
+        return Sound(state.sound.stages, (), dict(state.sound.master), state.sound.channels, state.preset, state.scene, True)
     specs, master, channels = chain_specs(request)
     preset = Path(request["preset"]).stem if request["preset"] is not None else None
     return Sound(specs, request["settings"], master, channels, preset)

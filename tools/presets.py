@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 from autovoice.tools.compiling import Compiling
-from autovoice.tools.options import print_json
+from autovoice.tools.options import note, print_json
 
 if TYPE_CHECKING:
     from autovoice.rt.presets import Preset
@@ -30,15 +30,16 @@ def command(name: str | None, as_json: bool, pages: Path | None) -> None:
     NAME may be a file of your own, mine.toml.
     """
     from autovoice.rt.presets import load_preset, preset_names
+    from autovoice.rt.presets.store import user_names
 
-    presets = [load_preset(one) for one in ([name] if name else preset_names())]
     if pages is not None:
-        write_page(presets, pages)
+        write_page([load_preset(one) for one in preset_names()], pages)
         return
+    presets = [load_preset(name)] if name else [load_preset(one) for one in preset_names()] + _own()
     if not (name or as_json):
-        width = max(len(preset.name) for preset in presets)
+        width, own = max(len(preset.name) for preset in presets), user_names()
         for preset in presets:
-            click.echo(f"{preset.name:<{width}}  {preset.about}")
+            click.echo(f"{preset.name:<{width}}  {preset.about or ('yours' if preset.name in own else '')}")
         click.echo("\nautovoice presets NAME shows one; autovoice live --preset NAME plays it.")
         return
     with Compiling():
@@ -53,6 +54,23 @@ def command(name: str | None, as_json: bool, pages: Path | None) -> None:
     for path, value in preset.master.items():
         click.echo(f"  {path} {value:g}")
     click.echo(f"\nLatency: {frames} frames at 48 kHz ({frames / SAMPLE_RATE * 1e3:.2f} ms)")
+
+
+def _own() -> list[Preset]:
+    """Return the user's own presets; a file that is none is told and passed over."""
+    from autovoice.dsp.stage import StageError
+    from autovoice.rt.presets import load_preset, preset_names
+    from autovoice.rt.presets.store import user_names
+
+    found = []
+    for name in user_names():
+        if name in preset_names():  # what comes with AutoVoice goes before it
+            continue
+        try:
+            found.append(load_preset(name))
+        except StageError as error:
+            note(str(error))
+    return found
 
 
 def _settings(preset: Preset) -> list[tuple[str, str]]:

@@ -1,1 +1,1 @@
-"""Control from outside: OSC, the web, MIDI, presets. Surfaces run in processes of their own and ask the Conductor for the rest."""
+"""Control from outside: OSC, the web, MIDI, presets. Surfaces run in processes of their own, and ask the Conductor."""

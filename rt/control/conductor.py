@@ -79,8 +79,9 @@ class Conductor:
     """Stands beside a running engine from `start` to `stop`; a context manager. Methods may be called from any thread.
 
     `osc` and `web` say which surfaces run; `told` gets every notice. `scenes` is a show file, `takes` and `state` are the
-    folders of recordings and of the autosave (None: the user's own), `autosave` keeps the last state on disk, `preset` is the
-    name of what plays. Raises StageError for a show file that cannot be played.
+    folders of recordings and of the autosave (None: the user's own), `autosave` keeps the last state on disk; `preset` and
+    `scene` name what plays, `resumed` says that it goes on from the autosave. Raises StageError for a show file that cannot
+    be played.
     """
 
     def __init__(
@@ -95,13 +96,15 @@ class Conductor:
         state: Path | None = None,
         autosave: bool = False,
         preset: str | None = None,
+        scene: str | None = None,
+        resumed: bool = False,
     ) -> None:
         """Check nothing yet but what is given; the engine may not run yet."""
         self.engine = engine
         self.lock = threading.RLock()
         self.session = uuid.uuid4().hex[:12]
         self.scenes_file, self.takes_folder, self.state_folder, self.autosave = scenes, takes, state, autosave
-        self.preset = preset  # the name of what plays, where it has one
+        self.preset, self.scene, self.resumed = preset, scene, resumed  # the names of what plays, where it has any
         self.osc: dict[str, Any] | None = None  # host and port, once they are had
         self.web: dict[str, Any] | None = None
         self.counts: dict[str, dict[str, int]] = {}  # of each surface, as it says

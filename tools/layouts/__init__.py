@@ -1,0 +1,1 @@
+"""Files for other people's programs, made from the tables that the stages run on."""

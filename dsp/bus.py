@@ -1,4 +1,4 @@
-"""What the stages of a block share: the bus, and the layout of what `process` is told. Needs nothing compiled, so every process may read it."""
+"""What the stages of a block share: the bus, and what `process` is told. Nothing is compiled here: any process may read it."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ What is long, such as a delay line, goes into `memory`, which is laid out for th
 
 from __future__ import annotations
 
+import ast
 import difflib
 import importlib.util
 import inspect
@@ -222,6 +223,13 @@ STAGES = Path(__file__).resolve().parent / "stages"
 def stage_names() -> list[str]:
     """Return the names of the stages that come with AutoVoice."""
     return sorted(p.stem for p in STAGES.glob("*.py") if not p.stem.startswith("_"))
+
+
+@cache
+def stage_summaries() -> dict[str, str]:
+    """Return what each stage that comes with AutoVoice is for, in a line, by its name; compiles nothing."""
+    lines = {name: ast.get_docstring(ast.parse(stage_file(name).read_text(encoding="utf-8"))) for name in stage_names()}
+    return {name: (text or "").partition("\n")[0] for name, text in lines.items()}
 
 
 def stage_file(name: str) -> Path:

@@ -22,7 +22,7 @@ SPEECH = Path("/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """On a cold cache, compile in a second process, from the last stage to the first: the tests begin with the first."""
-    if is_cold([ROOT / "rt" / "callback.py"]):
+    if "PYTEST_XDIST_WORKER" not in os.environ and is_cold([ROOT / "rt" / "callback.py"]):
         command = [sys.executable, "-m", "autovoice.tools.warm", "null", *reversed(stage_names())]
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

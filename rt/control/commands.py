@@ -72,7 +72,7 @@ COMMANDS = {
         _command("redo", "", "make the change again that was taken back"),
         _command("record", "on:T? name:s?", "begin or end a take: dry, wet and the log of every move"),
         _command("tap", "", "tap the tempo: sets the bpm of every stage that has one"),
-        _command("midi/learn", "path:s", "bind the next MIDI controller that moves; for a note parameter, the next key's channel"),
+        _command("midi/learn", "path:s", "bind the next controller that moves; for a note parameter, the next key's channel"),
         _command("midi/forget", "path:s", "free a parameter from MIDI controllers"),
         _command("midi/map", "path:s channel:i controller:i?", "bind a controller of a channel; for a note parameter, 0 = all"),
         _command("midi/monitor", "", "tell the newest MIDI messages"),

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from autovoice.dsp.stage import Option, Param, StageError, stage_names, suggest
+from autovoice.dsp.stage import Option, Param, StageError, stage_summaries, suggest
 from autovoice.rt.backends.base import BackendError
 from autovoice.rt.chain import Chain
 from autovoice.rt.control.commands import COMMANDS
@@ -315,7 +315,7 @@ class Conductor:
                 "generation": processor.generation,
                 "chain": [_stage(engine, p) for p in engine.chain.placed],
                 "master": [_parameter(p) for p in MASTER[:PRESENCE]],
-                "stages": stage_names(),
+                "stages": stage_summaries(),
                 "state": state,
             }
         )

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from autovoice.dsp import resampler
 from autovoice.rt import Chain
-from autovoice.rt.processor import render
+from autovoice.rt.rendering import render
 from autovoice.tools.lab.bench.offline import BLOCK, RATE, Offline
 
 from benchmarks import corpus

@@ -124,7 +124,7 @@ class Chain:
         The declared latency is cut off the front unless `compensate` is False. `block` is the driver block that a live run
         would have had; it does not change a bit of the result. Raises StageError for shapes, rates and values out of range.
         """
-        from autovoice.rt.processor import render
+        from autovoice.rt.rendering import render
 
         return render(self, dry, sample_rate=sample_rate, block=block, events=events, compensate=compensate, channels=channels)[
             0
@@ -132,7 +132,7 @@ class Chain:
 
     def analyse(self, dry: np.ndarray[Any, Any], *, sample_rate: float) -> Track:
         """Return what the analysis stages put on the bus while `dry` (as in `render`) passes through the chain."""
-        from autovoice.rt.processor import render
+        from autovoice.rt.rendering import render
 
         bus = render(self, dry, sample_rate=sample_rate, block=SEGMENT, trace=True)[1]
         frame = np.arange(len(bus)) * SEGMENT

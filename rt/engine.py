@@ -256,7 +256,7 @@ class Engine:
         """Swap to the same chain at its present settings, with empty states."""
         with self._lock:
             present = self._chain.with_values(self.processor.values)
-            self.swap(present, keep_state=False)
+            self.swap(present, keep_state=False, follow=True)
 
     def swap(self, chain: Chain, *, keep_state: bool = True, follow: bool = False, settle: int = 0) -> None:
         """Cross-fade to another chain; stages that stay keep their state. Raises SwapRefused where it needs more latency.

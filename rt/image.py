@@ -7,7 +7,20 @@ from typing import Any
 import numpy as np
 from autovoice.dsp.stage import SEGMENT, Param
 from autovoice.rt.chain import Chain, Placed
-from autovoice.rt.layout import CELL, CHAIN, COPY, COPY_BYTES, COPY_CELL, COPY_FOLLOW, COPY_RING, MAX_STAGES, SLOT
+from autovoice.rt.layout import (
+    BUS_BYTES,
+    CELL,
+    CHAIN,
+    COPY,
+    COPY_BYTES,
+    COPY_CELL,
+    COPY_FOLLOW,
+    COPY_RING,
+    COPY_TARGET,
+    MAX_STAGES,
+    POST_OFFSET,
+    SLOT,
+)
 from autovoice.rt.memory import Arena, address_of, aligned
 
 BYPASS = Param("bypass", "", 0, 1, 0, "switch", "1 = hear the stage's input, delayed as the stage delays")
@@ -39,8 +52,10 @@ def _copy(kind: int, source: int, target: int, size: int = 0, head: int = 0, sin
 class ChainImage:
     """One chain, ready to be published; its memory lives as long as this object. Control thread only."""
 
-    def __init__(self, chain: Chain, uids: dict[str, int], sample_rate: float, channels: int, latency: int) -> None:
-        """Lay out `chain`, padded to `latency` frames of delay."""
+    def __init__(
+        self, chain: Chain, uids: dict[str, int], sample_rate: float, channels: int, latency: int, settle: int = 0
+    ) -> None:
+        """Lay out `chain`, padded to `latency` frames of delay; a swap lets it run unheard for `settle` frames at least."""
         self.chain = chain
         self.uids = uids
         lines = [delay_length(p.stage.latency(sample_rate, p.options)) for p in chain.placed]
@@ -58,6 +73,7 @@ class ChainImage:
         self.record = self.arena.take(CHAIN)
         self.slots = self.arena.take(SLOT, MAX_STAGES)
         self.states: list[np.ndarray[Any, Any]] = []
+        self._cells: list[np.ndarray[Any, Any]] = []
         self._sizes: list[tuple[int, int]] = []  # bytes of state and delay line
         self._memories: list[np.ndarray[Any, Any]] = []  # shape (channels, values)
         header = self.record[0]
@@ -70,7 +86,8 @@ class ChainImage:
         for bus in (header["block"]["bus"], header["block"]["post"]):
             bus["level_dbfs"] = -120.0
             bus["f0_frame"] = -1
-        upstream = settle = 0
+        upstream = 0
+        settle = max(settle - latency, 0)
         for k, (p, line) in enumerate(zip(chain.placed, lines, strict=True)):
             self._lay_slot(k, p, line, upstream, sample_rate, channels)
             upstream += p.stage.latency(sample_rate, p.options)
@@ -81,6 +98,15 @@ class ChainImage:
     def address(self) -> int:
         """Where the CHAIN record lies."""
         return address_of(self.record)
+
+    def present(self) -> Chain:
+        """Return the chain with its parameters as the audio thread was last told, glides at their ends."""
+        values: dict[str, float] = {}
+        for p, slot, cells in zip(self.chain.placed, self.slots, self._cells, strict=False):
+            values[f"{p.key}/bypass"] = 1.0 - float(slot["wet"]["target"])
+            for parameter, cell in zip(p.stage.parameters, cells, strict=False):
+                values[f"{p.key}/{parameter.name}"] = float(cell["target"])
+        return self.chain.with_values(values)
 
     def _lay_slot(self, k: int, p: Placed, line: int, upstream: int, sample_rate: float, channels: int) -> None:
         slot = self.slots[k]
@@ -102,6 +128,7 @@ class ChainImage:
         slot["cells"], slot["cell_count"] = address_of(cells), len(p.stage.parameters)
         lay_cell(slot["wet"], slot["wet_row"], 0.0 if p.bypass else 1.0, max(1, round(BYPASS_MS * 1e-3 * sample_rate)))
         self.states.append(state)
+        self._cells.append(cells)
         self._memories.append(memory)
         self._sizes.append((state.nbytes, channels * line * 4))
 
@@ -109,13 +136,17 @@ class ChainImage:
         """Where the wet share of slot k lies."""
         return address_of(self.slots) + k * SLOT.itemsize + int(SLOT.fields["wet"][1])
 
-    def inherit(self, old: ChainImage, *, follow: bool = False) -> None:
+    def inherit(self, old: ChainImage, *, keep_state: bool = True, follow: bool = False) -> None:
         """Plan what to take over from the chain that plays: the state of every stage that stays as it is.
 
         A stage stays when its name, code and options do. The audio thread makes the copies when it adopts this chain, at
         one frame; parameters glide from where they are to what this chain wants or, with `follow`, go where they were going.
+        Without `keep_state` nothing of the past comes along but, with `follow`, where parameters were going: they are there
+        at once.
         """
-        cell = COPY_FOLLOW if follow else COPY_CELL
+        if not (keep_state or follow):
+            return
+        cell = (COPY_FOLLOW if keep_state else COPY_TARGET) if follow else COPY_CELL
         self._addresses: list[np.ndarray[Any, Any]] = []
         before = {p.key: (k, p) for k, p in enumerate(old.chain.placed)}
         plan: list[tuple[int, ...]] = []
@@ -124,16 +155,19 @@ class ChainImage:
             if found is None or found[1].stage is not p.stage or found[1].options != p.options:
                 continue
             source, target = old.slots[found[0]], self.slots[k]
-            state, line = self._sizes[k]
-            plan.append(_copy(COPY_BYTES, source["state"], target["state"], state))
-            plan += self._memory_copies(old, found[0], k)
-            plan.append(_copy(COPY_BYTES, source["delay"], target["delay"], line))
+            if keep_state:
+                state, line = self._sizes[k]
+                plan.append(_copy(COPY_BYTES, source["state"], target["state"], state))
+                plan += self._memory_copies(old, found[0], k)
+                plan.append(_copy(COPY_BYTES, source["delay"], target["delay"], line))
             for c in range(int(target["cell_count"])):
                 plan.append(_copy(cell, source["cells"] + c * CELL.itemsize, target["cells"] + c * CELL.itemsize))
             plan.append(_copy(cell, old.wet_address(found[0]), self.wet_address(k)))
             target["moving"] = 1
-        if len(plan) and self.record[0]["pad"] == old.record[0]["pad"]:
-            plan.append(_copy(COPY_BYTES, old.record[0]["pad_line"], self.record[0]["pad_line"], self._pad_bytes))
+        if keep_state:
+            if len(plan) and self.record[0]["pad"] == old.record[0]["pad"]:
+                plan.append(_copy(COPY_BYTES, old.record[0]["pad_line"], self.record[0]["pad_line"], self._pad_bytes))
+            plan.append(_copy(COPY_BYTES, old.address + POST_OFFSET, self.address + POST_OFFSET, BUS_BYTES))
         copies = np.array(plan, COPY)
         self._copies = Arena(copies.nbytes).take(COPY, max(len(plan), 1))
         self._copies[: len(plan)] = copies
@@ -142,13 +176,17 @@ class ChainImage:
     def _memory_copies(self, old: ChainImage, j: int, k: int) -> list[tuple[int, ...]]:
         """Copy a stage's memory from slot j of the old chain, and put right the addresses that came with its state.
 
+        An address is any word of the state that points into the memory once it was prepared: that of `memory` itself, and those
+        that a transform, say, has of its part of it.
+
         A ring, where the stage says that its memory begins with one, is copied here and now, while the audio thread goes on
         writing to it; that thread adds what is new when it adopts the chain. What it copies at once then stays small.
         """
         memory, state, before = self._memories[k], self.states[k], old._memories[j]
         if memory.size == 0:
             return []
-        self._addresses.append(state["memory"].copy())
+        words = state.view(np.int64)
+        self._addresses.append(words.copy())
         plan: list[tuple[int, ...]] = []
         length = 0
         if ring := getattr(self.chain.placed[k].stage.module, "RING", None):
@@ -164,5 +202,8 @@ class ChainImage:
         for c in range(len(memory)):
             rest = memory[c, length:]
             plan.append(_copy(COPY_BYTES, address_of(before[c, length:]), address_of(rest), rest.nbytes))
-            plan.append(_copy(COPY_BYTES, address_of(self._addresses[-1]) + 8 * c, address_of(state["memory"][c:]), 8))
+        first = address_of(memory)
+        for word in np.flatnonzero((words >= first) & (words < first + memory.nbytes)):
+            saved = address_of(self._addresses[-1]) + 8 * int(word)
+            plan.append(_copy(COPY_BYTES, saved, address_of(words) + 8 * int(word), 8))
         return plan

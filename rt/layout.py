@@ -72,9 +72,9 @@ COPY = np.dtype(
     ],
     align=True,
 )
-"""What an adopted chain takes over from the one that plays: raw bytes, a cell's present value, what is new in a ring, or a cell
-with where it is going."""
-COPY_BYTES, COPY_CELL, COPY_RING, COPY_FOLLOW = range(4)
+"""What an adopted chain takes over from the one that plays: raw bytes, a cell's present value, what is new in a ring, a cell
+with where it is going, or a cell that is there already."""
+COPY_BYTES, COPY_CELL, COPY_RING, COPY_FOLLOW, COPY_TARGET = range(5)
 
 CHAIN = np.dtype(
     [

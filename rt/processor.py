@@ -5,13 +5,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-from autovoice.dsp.stage import BUS, MAX_CHANNELS, SEGMENT, Param, StageError, check_sample_rate, suggest
+from autovoice.dsp.stage import MAX_CHANNELS, SEGMENT, Param, StageError, check_sample_rate, suggest
 from autovoice.rt import atomics
-from autovoice.rt.callback import RECORDER, RETIRED, RUN, RUN_FILE, SCOPE_PAGE
-from autovoice.rt.chain import Chain, Event, check_channels
+from autovoice.rt.callback import RECORDER, RETIRED, RUN, SCOPE_PAGE
+from autovoice.rt.chain import Chain, check_channels
 from autovoice.rt.image import BYPASS, ROW_BYTES, ChainImage, delay_length, glide_frames, lay_cell
 from autovoice.rt.journal import ControlPage
 from autovoice.rt.layout import (
@@ -39,6 +40,18 @@ from autovoice.rt.worst import BUDGET_SHARE, PAGE, WorstPage
 
 SWAP_FADE_MS = 20.0
 EVENTS_CAPACITY = 8192
+RECORD_VALUES = 2 * MAX_CHANNELS + 1  # of a frame that is recorded, at most: dry, wet and the frame's number
+REMEMBERED = 64  # chains that were published
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A chain that was handed to the audio thread, and how."""
+
+    chain: Chain
+    uids: dict[str, int]  # by the stages' names in the chain
+    keep_state: bool
+    follow: bool
 
 
 class SwapRefused(StageError):
@@ -50,11 +63,19 @@ class Processor:
 
     Methods are for control threads; a lock keeps them apart. `latency` reserves frames of delay for chains to come; it is the
     first chain's own where it is None. A chain that makes stereo of mono runs with as many channels as there are outputs; that
-    too is settled by the first chain.
+    too is settled by the first chain, unless `channels` says how many.
     """
 
     def __init__(
-        self, chain: Chain, *, sample_rate: float, in_channels: int, out_channels: int, block: int, latency: int | None = None
+        self,
+        chain: Chain,
+        *,
+        sample_rate: float,
+        in_channels: int,
+        out_channels: int,
+        block: int,
+        latency: int | None = None,
+        channels: int | None = None,
     ) -> None:
         """Lay everything out; raises StageError for what is out of range."""
         self.sample_rate = check_sample_rate(sample_rate)
@@ -67,10 +88,12 @@ class Processor:
         self._uids: dict[tuple[str, str], int] = {}
         self._sent: dict[str, float] = {}
         line = delay_length(self.latency)
-        spreads = any(p.stage.spreads for p in chain.placed)
-        self.channels = channels = max(self.in_channels, self.out_channels) if spreads else self.in_channels
+        if channels is None:
+            spreads = any(p.stage.spreads for p in chain.placed)
+            channels = max(self.in_channels, self.out_channels) if spreads else self.in_channels
+        self.channels = channels
         size = aligned(ENGINE.itemsize) + aligned(channels * line * 4) + aligned(channels * ROW_BYTES)
-        size += aligned(SEGMENT * 2 * MAX_CHANNELS * 4) + aligned(MAX_PENDING * EVENT.itemsize)
+        size += aligned(SEGMENT * RECORD_VALUES * 4) + aligned(MAX_PENDING * EVENT.itemsize)
         self._arena = Arena(size)
         shared = Arena(TELEMETRY.itemsize, shared="autovoice-telemetry")
         self._shared = shared
@@ -81,6 +104,7 @@ class Processor:
         self.worst.prepare(self.sample_rate)
         self.worst_path = self._worst.path
         self._generation = 0
+        self.published: dict[int, Published] = {}  # the newest, by generation
         self.rings = [Ring(EVENT, EVENTS_CAPACITY)]  # by producer
         self.page: ControlPage | None = None  # what surfaces of control share, once `open_control` was called
         self._control: Arena | None = None
@@ -128,7 +152,7 @@ class Processor:
         e["fade_frames"] = max(1, round(SWAP_FADE_MS * 1e-3 * self.sample_rate))
         e["dry_line"], e["dry_mask"] = address_of(self._arena.take("f4", self.channels * line)), line - 1
         e["dry"] = address_of(self._arena.take("f4", self.channels * SEGMENT))
-        e["record_scratch"] = address_of(self._arena.take("f4", SEGMENT * 2 * MAX_CHANNELS))
+        e["record_scratch"] = address_of(self._arena.take("f4", SEGMENT * RECORD_VALUES))
         e["pending"] = address_of(self._arena.take(EVENT, MAX_PENDING))
         e["producers"], e["rings"][0] = 1, self.rings[0].address
         for k, parameter in enumerate(MASTER):
@@ -145,12 +169,14 @@ class Processor:
             )
         return self._uids.setdefault((key, stage), MASTER_UID + 1 + len(self._uids))
 
-    def _image(self, chain: Chain) -> ChainImage:
+    def _image(self, chain: Chain, *, keep_state: bool = False, follow: bool = False, settle: int = 0) -> ChainImage:
         uids = {p.key: self._uid(p.key, p.stage.name) for p in chain.placed}
         self._generation += 1
         self.worst.name_stages(self._generation, [p.key for p in chain.placed])
-        image = ChainImage(chain, uids, self.sample_rate, self.channels, self.latency)
+        image = ChainImage(chain, uids, self.sample_rate, self.channels, self.latency, settle)
         image.record[0]["generation"] = self._generation
+        self.published[self._generation] = Published(chain, uids, keep_state, follow)
+        self.published.pop(self._generation - REMEMBERED, None)
         return image
 
     def open_control(self) -> None:
@@ -273,36 +299,59 @@ class Processor:
         cell["dirty"] = self.engine["moving"] = 1
 
     def swap(
-        self, chain: Chain, *, keep_state: bool = True, follow: bool = False, running: bool = True, timeout_s: float = 3.0
+        self,
+        chain: Chain,
+        *,
+        keep_state: bool = True,
+        follow: bool = False,
+        settle: int = 0,
+        running: bool = True,
+        timeout_s: float = 3.0,
     ) -> None:
         """Bring another chain in without a click; returns when the audio thread has taken it up.
 
         Stages that stay keep their state and, with `follow`, whatever their parameters are set to at that frame. Raises
         SwapRefused where the chain needs more latency than was reserved.
         """
-        needed = chain.latency(self.sample_rate)
-        if needed > self.latency:
-            raise SwapRefused(
-                f"this chain needs {needed} frames of latency and the engine was started with {self.latency}; "
-                f"start it with latency={needed} or more, or choose a chain with less look-ahead"
-            )
+        self._check_latency(chain)
+        if running:  # an earlier swap may still be fading; others may move parameters meanwhile
+            self._await(self._settled, timeout_s)
         with self._lock:
-            image = self._image(chain)
+            image = self._image(chain, keep_state=keep_state and running, follow=follow and running, settle=settle)
             if not running:
                 self.image, self._retired = image, None
                 self.engine["current"] = image.address
                 self.engine["next"] = self.engine["incoming"] = self.engine["retired"] = 0  # a swap that the stop cut short
             else:
                 self._await(self._settled, timeout_s)
-                if keep_state:
-                    image.inherit(self.image, follow=follow)
-                self._retired, self.image = self.image, image
-                atomics.store(self.address + NEXT, image.address)
+                self._publish(image, keep_state, follow)
                 self._await(lambda: atomics.load(self.address + NEXT) == 0, timeout_s)
             self._sent = {path: value for path, value in self._sent.items() if path.startswith("master/")}
             if not running:
                 self._show_all()
             self.telemetry.array[0]["stages"] = len(chain.placed)
+
+    def _check_latency(self, chain: Chain) -> None:
+        needed = chain.latency(self.sample_rate)
+        if needed > self.latency:
+            raise SwapRefused(
+                f"this chain needs {needed} frames of latency and the engine was started with {self.latency}; "
+                f"start it with latency={needed} or more, or choose a chain with less look-ahead"
+            )
+
+    def publish(self, chain: Chain, *, keep_state: bool, follow: bool, settle: int) -> ChainImage:
+        """Let a chain be adopted at the next multiple of SEGMENT, where no driver runs and the last swap is over."""
+        self._check_latency(chain)
+        with self._lock:
+            self.collect()
+            image = self._image(chain, keep_state=keep_state, follow=follow, settle=settle)
+            self._publish(image, keep_state, follow)
+            return image
+
+    def _publish(self, image: ChainImage, keep_state: bool, follow: bool) -> None:
+        image.inherit(self.image, keep_state=keep_state, follow=follow)
+        self._retired, self.image = self.image, image
+        atomics.store(self.address + NEXT, image.address)
 
     def collect(self) -> None:
         """Free the chain that plays no more, if there is one."""
@@ -334,53 +383,3 @@ class Processor:
         for arena in (self._control, self._scope):
             if arena is not None:
                 arena.close()
-
-
-def render(
-    chain: Chain,
-    dry: np.ndarray[Any, Any],
-    *,
-    sample_rate: float,
-    block: int,
-    events: Sequence[Event] = (),
-    compensate: bool = True,
-    channels: int | None = None,
-    trace: bool = False,
-) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
-    """Process a whole recording; returns (wet, bus at every SEGMENT). See Chain.render for the arguments."""
-    sound = np.asarray(dry)
-    if sound.ndim not in (1, 2) or sound.size == 0:
-        raise StageError(f"audio must have the shape (frames,) or (channels, frames) with frames > 0, got {sound.shape}")
-    if not 1 <= block <= 8192:
-        raise StageError(f"block must be in 1..8192 frames, got {block}")
-    given = check_channels(1 if sound.ndim == 1 else sound.shape[0])
-    wanted = given if channels is None else check_channels(channels)
-    processor = Processor(chain, sample_rate=sample_rate, in_channels=given, out_channels=wanted, block=block)
-    skip = processor.latency if compensate else 0
-    frames = sound.shape[-1] + skip
-    inputs = np.zeros((given, frames), np.float32)
-    inputs[:, : sound.shape[-1]] = sound
-    outputs = np.zeros((wanted, frames), np.float32)
-    bus = np.zeros(frames // SEGMENT + 2, BUS)
-    if trace:
-        processor.engine["trace"] = address_of(bus)
-    waiting = sorted(events, key=lambda e: e.frame)
-    pointers = np.zeros(2 * MAX_CHANNELS, np.int64)
-    at = 0
-    while at < frames:
-        # Groups go in as they come up, a bounded number at a time: a log may be longer than the ring.
-        ahead = waiting[: MAX_PENDING // 4]
-        until = frames if len(ahead) == len(waiting) else max(at + 1, ahead[-1].frame)
-        for group_frame in sorted({e.frame for e in ahead if e.frame < until}):
-            processor.send([(e.path, e.value) for e in ahead if e.frame == group_frame], group_frame)
-        waiting = [e for e in waiting if e.frame >= until]
-        count = min(frames, until) - at
-        for c in range(given):
-            pointers[c] = address_of(inputs[c]) + 4 * at
-        for c in range(wanted):
-            pointers[MAX_CHANNELS + c] = address_of(outputs[c]) + 4 * at
-        RUN_FILE.ctypes(processor.run, processor.address, address_of(pointers), count, block)
-        at += count
-    processor.close()
-    wet = outputs[:, skip:]
-    return (wet[0] if sound.ndim == 1 and wanted == 1 else wet), bus[: -(-frames // SEGMENT)]

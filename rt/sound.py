@@ -13,7 +13,7 @@ from autovoice.dsp.scalar import DB_PER_OCTAVE, L0, L1, L2, L3, L4, L5, L6, L7
 from autovoice.dsp.stage import SEGMENT
 from autovoice.dsp.toolchain import numba
 from autovoice.rt.layout import ENGINE, SCOPE, SCOPE_FRAMES, field_offset
-from autovoice.rt.ring import ring_push
+from autovoice.rt.ring import ITEM, ring_push
 from autovoice.rt.rows import ROW_BYTES, copy_frames, larger, row_at, smaller, sum_segment
 
 carray = numba.carray
@@ -155,10 +155,14 @@ def show_output(scope, frame, outputs, at, frames):
 
 @helper
 def record(engine, telemetry, ring, outputs, at, frames):
-    """Hand this segment, dry channels then wet ones, to the recorder's ring."""
+    """Hand this segment, dry channels then wet ones, to the recorder's ring.
+
+    Where a row has room for one value more, its bits are the low half of the frame's number: what was lost is then known.
+    """
     dry = carray(as_pointer(engine.dry), (engine.channels, SEGMENT), np.float32)
     width = engine.in_channels + engine.out_channels
-    rows = carray(as_pointer(engine.record_scratch), (SEGMENT, width), np.float32)
+    values = load_i64(ring + ITEM) // 4
+    rows = carray(as_pointer(engine.record_scratch), (SEGMENT, values), np.float32)
     for c in range(engine.in_channels):
         for i in range(frames):
             rows[i, c] = dry[c, i]
@@ -166,5 +170,8 @@ def record(engine, telemetry, ring, outputs, at, frames):
         y = carray(as_pointer(load_i64(outputs + 8 * o) + 4 * at), (frames,), np.float32)
         for i in range(frames):
             rows[i, engine.in_channels + o] = y[i]
+    if values > width:
+        for i in range(frames):
+            rows[i, width] = f32_of_bits(np.int32(engine.frame + i))
     if ring_push(ring, engine.record_scratch, frames) == 0:
         telemetry.record_dropped += frames

@@ -10,16 +10,15 @@ from autovoice.dsp.toolchain import numba
 from autovoice.rt.cells import enter, retarget, show_chain
 from autovoice.rt.layout import (
     ADOPTED,
-    BUS_BYTES,
     CELL,
     CHAIN,
     COPY,
     COPY_BYTES,
-    COPY_FOLLOW,
+    COPY_CELL,
     COPY_RING,
+    COPY_TARGET,
     ENGINE,
     HEARD,
-    POST_OFFSET,
     field_offset,
 )
 from autovoice.rt.rows import rows_at
@@ -57,16 +56,18 @@ def adopt(engine):
             copy_newest(copies[k])
         else:
             cell, old = record_at(copies[k].target, CELL), record_at(copies[k].source, CELL)
-            cell.value = old.value
-            if copies[k].kind == COPY_FOLLOW:
+            cell.value = old.target if copies[k].kind == COPY_TARGET else old.value
+            if copies[k].kind != COPY_CELL:
                 cell.target = old.target
-            if old.target == cell.target:  # a glide under way goes on as it was
+            if copies[k].kind == COPY_TARGET:
+                cell.remaining = 0
+                cell.dirty = 1
+            elif old.target == cell.target:  # a glide under way goes on as it was
                 cell.step = old.step
                 cell.remaining = old.remaining
                 cell.dirty = 1
             else:
                 retarget(cell, cell.target)
-    copy_bytes(address + POST_OFFSET, engine.current + POST_OFFSET, BUS_BYTES)  # latched at once
     if engine.worst != 0:
         record_at(engine.worst + NOW, RECORD).adopted = 1
     engine.incoming = address

@@ -53,7 +53,7 @@ class ChainFamily(Family):
 
     def _panic(self) -> None:
         self.conductor.engine.mute()
-        self.conductor.swap(self.conductor.present(), keep_state=False)
+        self.conductor.swap(self.conductor.present(), keep_state=False, follow=True)
 
     def _specs(self) -> list[dict[str, Any]]:
         return [_keyed(p) for p in self.conductor.present().placed]

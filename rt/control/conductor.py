@@ -174,9 +174,10 @@ class Conductor:
         """Cross-fade to another chain (see Engine.swap), and let everybody know."""
         with self.lock:
             self.engine.swap(chain, keep_state=keep_state, follow=follow)
-            self._swapped(chain, keep_state)
+            self.swapped(chain, keep_state)
 
-    def _swapped(self, chain: Chain, keep_state: bool) -> None:
+    def swapped(self, chain: Chain, keep_state: bool) -> None:
+        """Let everybody know of a chain that the engine has taken up."""
         self._chains[self.engine.processor.generation] = chain
         for family in self._families:
             family.swapped(chain, keep_state)
@@ -277,7 +278,7 @@ class Conductor:
 
     def _pass_on(self) -> None:
         if self._processor.generation not in self._chains:  # the engine began afresh by itself: a state held no numbers
-            self._swapped(self._processor.chain, keep_state=False)
+            self.swapped(self._processor.chain, keep_state=False)
         entries = self._journal.read()
         for family in self._families:
             if self._journal.lapped:

@@ -256,7 +256,7 @@ def test_the_sound_passes_untouched_and_channels_are_one_voice():
 @pytest.mark.parametrize("block", [1, 37, 480, 8192])
 def test_the_cut_into_blocks_does_not_change_the_track(block):
     """The whole bus, as a later stage sees it at every 64 frames, is bit for bit that of 64-frame blocks."""
-    from autovoice.rt.processor import render
+    from autovoice.rt.rendering import render
 
     sound = speech()[:72_000]
     chain = Chain(["pitch"])

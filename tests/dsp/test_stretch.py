@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from autovoice.dsp.stage import BUS, StageError
 from autovoice.rt import Chain, Event, stretch
-from autovoice.rt.processor import render
+from autovoice.rt.rendering import render
 from autovoice.rt.stretching import Stretcher
 
 RATE = 48_000  # Hz

@@ -14,7 +14,7 @@ import silero_reference as reference
 from autovoice.dsp import resampler, silero, vad_webrtc
 from autovoice.dsp.stage import StageError
 from autovoice.rt import Chain, Event
-from autovoice.rt.processor import render
+from autovoice.rt.rendering import render
 from safetensors.numpy import load_file
 from scipy.signal import resample_poly
 from support import Audio, Crank

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from autovoice.dsp.stage import StageError, load
+from autovoice.dsp.stage import StageError, load, stage_names
 from autovoice.dsp.toolchain import cache_folder
 from autovoice.rt import Chain
 from support import Crank
@@ -78,6 +78,20 @@ def test_memory_is_kept_through_a_swap_and_belongs_to_the_new_chain(echo: str) -
     again.join()
     heard = np.concatenate([before, after, last])
     assert np.array_equal(heard[4800:], np.concatenate([NOISE, NOISE])[:-4800])
+
+
+@pytest.mark.parametrize("name", [name for name in stage_names() if hasattr(load(name).module, "memory")])
+def test_no_address_of_a_chain_that_is_gone_comes_along_in_a_swap(name: str) -> None:
+    """A state may hold addresses within its memory, such as a transform's; all of them must be those of the new chain."""
+    crank = Crank(Chain([name]))
+    crank.run(NOISE)
+    old = crank.processor.image
+    swap = crank.begin_swap(Chain([name]))
+    crank.run(NOISE[:64])
+    swap.join()
+    words = crank.processor.image.states[-1].view(np.int64)
+    assert not np.any((words >= old.arena.address) & (words < old.arena.address + old.arena.size))
+    assert np.any((words >= crank.processor.image.arena.address) & (words < crank.processor.image.arena.address + 1e7))
 
 
 def test_memory_without_a_field_for_its_address_is_refused(tmp_path: Path) -> None:

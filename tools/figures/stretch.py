@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from autovoice.dsp.stage import SEGMENT
 from autovoice.rt import Chain, Event
-from autovoice.rt.processor import render
+from autovoice.rt.rendering import render
 from autovoice.tools import speech
 from matplotlib.figure import Figure
 

@@ -20,14 +20,15 @@ help: ## show this list
 demo: system-demo $(VENV)/.demo ## set up, then play a real voice live through the demo chain; leaves demo/
 	@$(VENV)/bin/autovoice demo $(ARGS)
 
-# Tests without a clock, an engine or a server in them: they may run two at a time. The others want the machine to themselves.
-OFFLINE := tests/dsp tests/test_docs.py tests/test_deploy.py \
+# Tests without a clock, an engine or a server in them: they may run side by side. The first is a load test, and they are its load.
+# The others want the machine to themselves.
+OFFLINE := tests/tools/test_lab_hogged.py tests/dsp tests/test_docs.py tests/test_deploy.py \
 	$(addprefix tests/rt/test_,block_cuts.py memory_and_spread.py presets.py ring_model.py static_gate.py take_logs.py) \
 	$(addprefix tests/tools/test_,cli_analyse.py cli_render.py lab_compare.py lab_latency_delay.py lab_page.py train_denoise.py)
 
 test: system-test $(VENV)/.test ## set up, then run all tests with coverage; ARGS="-k ring --no-cov" for some
 ifeq ($(strip $(ARGS)),)
-	@$(PYTHON_IN) -m pytest --cov --cov-report= --cov-fail-under=0 --numprocesses 2 $(OFFLINE)
+	@$(PYTHON_IN) -m pytest --cov --cov-report= --cov-fail-under=0 --numprocesses 3 --dist worksteal $(OFFLINE)
 	@$(PYTHON_IN) -m pytest --cov --cov-append $(addprefix --ignore=,$(OFFLINE))
 else
 	@$(PYTHON_IN) -m pytest --cov $(ARGS)

@@ -1,6 +1,6 @@
 """Hogs: what else a machine may be doing while a voice plays. Each is a context manager; `gil` is in this process.
 
-    python -m autovoice.tools.lab.bench.hogs cpu CORE | memory SHARE | disk FOLDER
+    python -m autovoice.tools.lab.bench.hogs cpu CORE:NICE | memory SHARE | disk FOLDER
 
 The other hogs are this program, in processes that end when the pipe to their parent does: whatever becomes of the parent,
 nothing is left behind. None can fill the memory (a share of what is available, and less when that shrinks) or the disk (a
@@ -52,9 +52,9 @@ def gil(threads: int = GIL_THREADS) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def cpu() -> Iterator[None]:
-    """Keep every core busy from a process of its own."""
-    with _programs([["cpu", str(core)] for core in sorted(os.sched_getaffinity(0))]):
+def cpu(nice: int = 0) -> Iterator[None]:
+    """Keep every core busy from a process of its own; with `nice`, 0..19, one that gives way to other work."""
+    with _programs([["cpu", f"{core}:{nice}"] for core in sorted(os.sched_getaffinity(0))]):
         yield
 
 
@@ -117,8 +117,10 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             pipe.close()
 
 
-def _work_cpu(core: str) -> None:
+def _work_cpu(place: str) -> None:
+    core, _, nice = place.partition(":")
     os.sched_setaffinity(0, {int(core)})
+    os.nice(int(nice))
     number = 0
     while True:
         for _ in range(10_000):

@@ -29,7 +29,7 @@ import numpy as np
 from autovoice.rt.control.osc.clock import tag_of_realtime
 from autovoice.rt.control.osc.packet import HEADER, IMMEDIATE, write
 from autovoice.rt.journal import ControlPage, Journal
-from autovoice.rt.layout import MOVE, OSC_PRODUCER
+from autovoice.rt.layout import ENGINE_PRODUCER, MOVE, OSC_PRODUCER
 from autovoice.rt.telemetry import Telemetry
 
 CHAIN = ["highpass", "gate", "pitch", {"stage": "shift", "semitones": 4.0}, "compressor", "limiter"]
@@ -49,6 +49,26 @@ with Engine(Chain(given["chain"]), name="osc_bench", **settings) as engine:
         with gil(given["hogs"]) if given["hogs"] else contextlib.nullcontext():
             sys.stdin.read()
 """
+INSIDE = """
+import contextlib, json, os, sys, threading
+from autovoice.rt import Chain, Engine
+from autovoice.tools.lab.bench.hogs import gil
+from pythonosc.dispatcher import Dispatcher
+from pythonosc.osc_server import BlockingOSCUDPServer
+given = json.loads(sys.argv[1])
+settings = {name: given[name] for name in ("backend", "server", "block")}
+with Engine(Chain(given["chain"]), name="osc_bench", **settings) as engine:
+    dispatcher = Dispatcher()
+    dispatcher.map("/autovoice/*", lambda address, value: engine.set(address.removeprefix("/autovoice/"), value))
+    server = BlockingOSCUDPServer(("127.0.0.1", 0), dispatcher)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    pages = {"page": engine.processor.control_path, "telemetry": engine.processor.telemetry_path}
+    print(json.dumps({"port": server.server_address[1], "pid": os.getpid()} | pages), flush=True)
+    with gil(given["hogs"]) if given["hogs"] else contextlib.nullcontext():
+        sys.stdin.read()
+"""
+"""The control: the same with a server of python-osc on a thread of the engine's process."""
+
 ADDRESS = "/autovoice/gate/threshold"  # -90..0 dB, no click whatever is sent
 DRAIN_S = 1.0  # after the last packet, until everything must have arrived
 
@@ -62,6 +82,7 @@ class Running:
     telemetry: Telemetry
     socket: socket.socket
     osc_pid: int
+    producer: int = OSC_PRODUCER
 
     def send(self, packet: bytes) -> None:
         """Send one datagram."""
@@ -73,8 +94,13 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(backend: str = "null", *, hogs: int = 0, block: int = 64, chain: Any = CHAIN) -> Iterator[Running]:
-    """Run an engine with its Conductor and OSC server in a process of its own; `jack` brings a server of its own along."""
+def running(
+    backend: str = "null", *, hogs: int = 0, block: int = 64, chain: Any = CHAIN, inside: bool = False
+) -> Iterator[Running]:
+    """Run an engine with its Conductor and OSC server in a process of its own; `jack` brings a server of its own along.
+
+    With `inside` it is the control: python-osc's own server on a thread of the engine's process.
+    """
     with contextlib.ExitStack() as stack:
         server = None
         if backend == "jack":
@@ -82,7 +108,7 @@ def running(backend: str = "null", *, hogs: int = 0, block: int = 64, chain: Any
 
             server = stack.enter_context(PrivateJack("osc_bench", block=block)).name
         given = json.dumps({"backend": backend, "server": server, "hogs": hogs, "block": block, "chain": chain})
-        command = [sys.executable, "-c", HOST, given]
+        command = [sys.executable, "-c", INSIDE if inside else HOST, given]
         own = stack.enter_context(tempfile.TemporaryDirectory())  # not the user's presets and takes
         environment = {**os.environ, **dict.fromkeys(("XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"), own)}
         pipe = subprocess.PIPE
@@ -94,12 +120,12 @@ def running(backend: str = "null", *, hogs: int = 0, block: int = 64, chain: Any
         client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         client.bind(("127.0.0.1", 0))
         time.sleep(0.5)
-        yield Running(where["port"], page, telemetry, client, where["pid"])
+        yield Running(where["port"], page, telemetry, client, where["pid"], ENGINE_PRODUCER if inside else OSC_PRODUCER)
 
 
-def ours(entries: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def ours(entries: np.ndarray[Any, Any], producer: int = OSC_PRODUCER) -> np.ndarray[Any, Any]:
     """Return the moves that came by OSC."""
-    return entries[(entries["kind"] == MOVE) & (entries["producer"] == OSC_PRODUCER)]
+    return entries[(entries["kind"] == MOVE) & (entries["producer"] == producer)]
 
 
 def _spread(values_ms: Any) -> dict[str, float]:
@@ -118,7 +144,7 @@ def sent_to_applied(run: Running, *, count: int = 3000, per_s: float = 250.0, se
         sent_ns[k] = time.monotonic_ns()
         run.send(packet)
     time.sleep(DRAIN_S)
-    entries = ours(journal.read())
+    entries = ours(journal.read(), run.producer)
     applied_ns = {round(-(float(e["value"]) + 1.0) * 64): int(e["time_ns"]) for e in entries}
     took_ms = [(applied_ns[k] - sent_ns[k]) * 1e-6 for k in sent_ns if k in applied_ns]
     return {"sent": count, "lost": count - len(took_ms), **_spread(took_ms)}
@@ -130,7 +156,7 @@ def flood(run: Running, *, per_s: int = 10_000, seconds: float = 60.0, burst: in
 
     def follow() -> None:
         while not done.wait(0.05):
-            taken.append(ours(journal.read()))
+            taken.append(ours(journal.read(), run.producer))
 
     before = {name: int(run.telemetry[name]) for name in ("misses", "events_unknown", "late_wakes")}
     xruns = run.telemetry.driver(0)
@@ -151,7 +177,7 @@ def flood(run: Running, *, per_s: int = 10_000, seconds: float = 60.0, burst: in
     time.sleep(DRAIN_S)
     done.set()
     reader.join()
-    taken.append(ours(journal.read()))
+    taken.append(ours(journal.read(), run.producer))
     entries = np.concatenate(taken)
     result: dict[str, float] = {
         "sent": total,

@@ -25,8 +25,8 @@ class Arena:
 
     def __init__(self, size: int, *, shared: str | None = None) -> None:
         """Map `size` bytes; `shared` names the memfd."""
-        self.size = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
         self._fd = -1
+        self.size = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
         if shared is not None:
             self._fd = os.memfd_create(shared, os.MFD_CLOEXEC)
             os.ftruncate(self._fd, self.size)
@@ -58,6 +58,10 @@ class Arena:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+
+    def __del__(self) -> None:
+        """Release the descriptor of an arena that nobody holds any more."""
+        self.close()
 
 
 def aligned(size: int) -> int:

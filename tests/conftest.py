@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from autovoice.dsp.stage import stage_file as file_of
 from autovoice.dsp.stage import stage_names
-from autovoice.dsp.toolchain import ROOT, is_cold
+from autovoice.dsp.toolchain import is_cold
 from scipy.signal import resample_poly
 from support import SAMPLE_RATE, Audio, JackServer, need_jack
 
@@ -22,7 +23,7 @@ SPEECH = Path("/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_
 
 def pytest_sessionstart(session: pytest.Session) -> None:
     """On a cold cache, compile in a second process, from the last stage to the first: the tests begin with the first."""
-    if "PYTEST_XDIST_WORKER" not in os.environ and is_cold([ROOT / "rt" / "callback.py"]):
+    if "PYTEST_XDIST_WORKER" not in os.environ and is_cold(file_of(name) for name in stage_names()):
         command = [sys.executable, "-m", "autovoice.tools.warm", "null", *reversed(stage_names())]
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 

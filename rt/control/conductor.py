@@ -51,7 +51,7 @@ class OscSettings:
 
     port: int = 9000
     host: str = "127.0.0.1"
-    allow: tuple[str, ...] = ()  # networks that may send, as CIDR; empty = all that reach the host
+    allow: tuple[str, ...] = ()  # networks that may send, as CIDR; needed beyond loopback
     subscribe: tuple[str, ...] = ()  # who is told of every move from the start: HOST:PORT, HOST:PORT@HZ for meters too
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import mmap
 import os
-import select
+import selectors
 import socket
 import struct
 import time
@@ -91,11 +91,14 @@ class Surface:
         self.lapped = False  # journal entries were lost to this reader: read `values()` anew and clear it
         channel.setblocking(False)
         end = time.monotonic() + ATTACH_S
+        waiting = selectors.DefaultSelector()
+        waiting.register(channel, selectors.EVENT_READ)
         while not self._attached:
             if time.monotonic() > end:
                 raise TimeoutError("the engine has not said where its pages lie")
-            select.select([channel], [], [], 0.1)
+            waiting.select(0.1)
             self._messages += self._read()
+        waiting.close()
 
     def _attach(self, where: dict[str, Any]) -> None:
         self.telemetry = Telemetry.attach(where["telemetry"])

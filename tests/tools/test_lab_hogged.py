@@ -2,7 +2,8 @@
 
 It takes two minutes and a quarter, once, beside the tests that need no clock: those are part of the load, and what they
 leave of the cores is taken by hogs that give way to them. Where the host does not grant SCHED_FIFO nothing can be promised
-and the figures are only printed; a miss while the host let a core stand still is the host's, as its own timer shows in the same run.
+and the figures are only printed; a miss while the host let a core stand still is the host's, as its own timer in the same
+run shows.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from autovoice.tools.lab.bench.rig import pick_backend
+from autovoice.tools.lab.bench.timer import HostTimer
 
 control_osc = pytest.importorskip("benchmarks.control_osc")
 control_web = pytest.importorskip("benchmarks.control_web")
@@ -39,13 +40,21 @@ def test_osc_past_gil_hogs(backend: str, report: Report) -> None:
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_osc_flood(backend: str, report: Report) -> None:
     """10,000 packets a second for a minute; the control gets them for five seconds, with the hogs of its process."""
-    with control_osc.running(backend) as run:
+    with control_osc.running(backend) as run, HostTimer() as timer:
         ours = control_osc.flood(run)
+        stood_us = [one.late_us for one in timer.late() if one.late_us > BLOCK_MS * 1e3 / 2]
+    host = {"standstills_count": len(stood_us), "longest_us": max(stood_us, default=0.0)}
     with control_osc.running(backend, hogs=2, inside=True) as run:
         inside = control_osc.flood(run, seconds=5.0)
-    report({"server in a process of its own": ours, "python-osc on a thread of the engine's, hogged": inside})
+    report(
+        {
+            "server in a process of its own": ours,
+            "host: a core stood still for half a block, at the highest priority": host,
+            "python-osc on a thread of the engine's, hogged": inside,
+        }
+    )
     assert ours["lost"] == ours["out_of_order"] == 0
-    assert ours["misses"] == 0
+    assert ours["misses"] <= host["standstills_count"]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

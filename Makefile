@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory --no-builtin-rules
 VENV := .venv
 PYTHON_IN := $(VENV)/bin/python
 PIP := $(PYTHON_IN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
-FLOORS := dsp rt tools
+FLOORS := dsp models rt tools
 ARGS ?=
 
 .PHONY: help demo test bench lint format clean system-demo system-test FORCE

@@ -1,0 +1,187 @@
+"""Examples for the converter: the same moment of an utterance in two voices, the first disturbed as microphones and rooms do.
+
+Utterances come from `autovoice.tools.corpus`. What is slow to compute (bands, the pitch that our own tracker finds) is kept
+beside them in a folder `prepared`. Disturbances act on the bands, where they cost nothing: another length of the vocal tract
+(frequencies warped), another microphone (a smooth random response), level, band limits, noise, and a short room (each band's
+power decays). Where level is changed, the target changes along, so that a converter passes dynamics on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from autovoice.models import features
+from autovoice.models.features import CENTRE, FLOOR, HOP_S, MELS, SPREAD, TRACKED_S
+from safetensors.numpy import load_file, save_file
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+RATE = 24_000  # Hz
+HOP = round(HOP_S * RATE)
+TRACKED = 2  # pitches in a hop
+PAD = 50  # frames of silence before and after an utterance
+CONTENT_HOP = 2.5  # frames of ours in one of the teacher's
+SAME_VOICE = 0.15  # share of examples in which a voice becomes itself
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """One utterance in all its voices."""
+
+    sound: Array  # int16 (voices, frames HOP)
+    bands: Array  # float16 (voices, frames, MELS)
+    f0_hz: Array  # float32 (voices, TRACKED frames), held where unvoiced
+    voicing: Array  # float16, as f0_hz
+    timbre: Array  # float32 (voices, 128)
+    content: Array  # float16 (frames, 512)
+
+    def __len__(self) -> int:
+        """Return the frames."""
+        return int(self.bands.shape[1])
+
+
+def prepare(path: Path) -> Utterance:
+    """Return an utterance, its features computed first where they are not kept yet."""
+    kept = path.parent / "prepared" / path.name
+    if not kept.exists():
+        kept.parent.mkdir(exist_ok=True)
+        partial = kept.with_name(f".{os.getpid()}.{kept.name}")
+        save_file(_features(path), partial)
+        partial.replace(kept)
+    return Utterance(**load_file(kept))
+
+
+def _features(path: Path) -> dict[str, Array]:
+    from autovoice.rt import Chain
+    from scipy.signal import resample_poly
+
+    given = load_file(path)
+    sound = np.pad(given["sound"], ((0, 0), (PAD * HOP, PAD * HOP)))
+    count = sound.shape[1] // HOP
+    sound = np.ascontiguousarray(sound[:, : count * HOP])
+    tracker = Chain(["pitch"])
+    pitches, voicings, bands = [], [], []
+    for one in sound.astype(np.float32) / 2**15:
+        track = tracker.analyse(resample_poly(one, 2, 1).astype(np.float32), sample_rate=2 * RATE)
+        voiced = track.f0_hz[track.f0_hz > 0]
+        start = float(voiced[0]) if len(voiced) else features.REFERENCE_HZ
+        pitches.append(np.resize(features.held(track.f0_hz, start), TRACKED * count))
+        voicings.append(np.resize(track.voicing, TRACKED * count))
+        bands.append(features.bands(one, RATE)[:count])
+    last = given["content"].shape[1] - 1
+    places = np.clip((np.arange(count) - PAD) / CONTENT_HOP, 0, last).astype(int)
+    return {
+        "sound": sound,
+        "bands": np.stack(bands).astype(np.float16),
+        "f0_hz": np.stack(pitches).astype(np.float32),
+        "voicing": np.stack(voicings).astype(np.float16),
+        "timbre": given["timbre"],
+        "content": np.ascontiguousarray(given["content"][:, places].T),
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What the network is given for `frames` frames, and what it should say; arrays are float32."""
+
+    x: Array  # (frames, MELS + 2)
+    pitch: Array  # (frames, 1) of the target, as far as it is known by then
+    speaker: Array  # (128,)
+    f0_hz: Array  # ((frames + 1) HOP,) of the target, exact
+    sound: Array  # (frames HOP,)
+    content: Array  # (frames, 512)
+
+
+class Normal:
+    """Mean and spread of the training voices' timbre, so that the network sees values about 1."""
+
+    def __init__(self, mean: Array, std: Array) -> None:
+        """Take what was measured."""
+        self.mean, self.std = mean.astype(np.float32), std.astype(np.float32)
+
+    @classmethod
+    def of(cls, timbres: Array) -> Normal:
+        """Measure over voices, (voices, 128)."""
+        return cls(timbres.mean(0), timbres.std(0) + 1e-3)
+
+    def __call__(self, timbre: Array) -> Array:
+        """Return a timbre, (..., 128), as the network takes it."""
+        return np.asarray((timbre - self.mean) / self.std, np.float32)
+
+
+def example(
+    utterance: Utterance, source: int, target: int, first: int, frames: int, lookahead: int, normal: Normal, random: Any = None
+) -> Example:
+    """Cut an example out: analysis frames from `first` on; `random`, a NumPy generator, disturbs the source."""
+    span = slice(first, first + frames)
+    x = utterance.bands[source, span].astype(np.float32)
+    newest = TRACKED * (np.arange(first, first + frames) + 1) - round(TRACKED_S / HOP_S * TRACKED)
+    newest = np.maximum(newest, 0)
+    heard = features.pitch(utterance.f0_hz[source, newest])
+    voicing = utterance.voicing[source, newest].astype(np.float32)
+    gain_db = 0.0
+    if random is not None:
+        gain_db = float(random.uniform(-15.0, 8.0))
+        x = disturb(x, gain_db, random)
+        heard = heard + random.uniform(-0.25, 0.25) + 0.01 * random.standard_normal(frames)
+    centre = first + 1 - lookahead  # of the first synthesis frame
+    drawn = np.arange(centre, centre + frames)
+    known = np.minimum(TRACKED * drawn, newest)
+    grid = np.arange((centre - 1) * HOP, (centre + frames) * HOP) * (TRACKED / HOP)
+    places = np.arange(utterance.f0_hz.shape[1])
+    f0_hz = np.exp2(np.interp(grid, places, np.log2(utterance.f0_hz[target])))
+    sound = utterance.sound[target, centre * HOP : (centre + frames) * HOP] / 2**15 * 10 ** (gain_db / 20)
+    return Example(
+        x=np.concatenate([x, heard[:, None], voicing[:, None]], 1).astype(np.float32),
+        pitch=features.pitch(utterance.f0_hz[target, np.maximum(known, 0)])[:, None],
+        speaker=normal(utterance.timbre[target]),
+        f0_hz=f0_hz.astype(np.float32),
+        sound=sound.astype(np.float32),
+        content=utterance.content[drawn].astype(np.float32),
+    )
+
+
+def disturb(x: Array, gain_db: float, random: Any) -> Array:
+    """Return bands (frames, MELS) as another body, microphone and room would have given them."""
+    places = np.clip(np.arange(MELS) * random.uniform(0.88, 1.12) + random.uniform(-1, 1), 0, MELS - 1)
+    low = places.astype(int)
+    high = np.minimum(low + 1, MELS - 1)
+    log_power = SPREAD * (x[:, low] * (high - places + (low == high)) + x[:, high] * (places - low)) + CENTRE
+    response = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, 7), random.normal(0, 2.5, 7))  # dB
+    response += np.linspace(0, random.normal(0, 3), MELS)
+    log_power = log_power + (gain_db + response) * np.log(10) / 10
+    power = np.exp(log_power)
+    if random.uniform() < 0.3:  # a room: what was there decays by 60 dB in this time
+        keep = 10 ** (-6 * HOP_S / random.uniform(0.15, 0.5))
+        wet = 10 ** (random.uniform(-18, -8) / 10)
+        tail = np.zeros(MELS)
+        for k in range(len(power)):
+            tail = keep * tail + power[k] * (1 - keep)
+            power[k] += wet * tail
+    if random.uniform() < 0.6:  # noise of a random colour
+        colour = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, 5), random.normal(0, 6, 5))
+        level = np.exp(CENTRE) * 10 ** ((gain_db + random.uniform(-45, -8) + colour) / 10)
+        power = power + level * random.exponential(1.0, power.shape) ** 0.7
+    if random.uniform() < 0.25:  # a narrow channel
+        power[:, np.arange(MELS) > random.uniform(0.6, 0.95) * MELS] *= 1e-4
+    return np.asarray((np.log(power + FLOOR) - CENTRE) / SPREAD, np.float32)
+
+
+def draw(
+    utterances: list[Utterance], count: int, frames: int, lookahead: int, normal: Normal, random: Any
+) -> Iterator[Example]:
+    """Yield random examples, long utterances more often."""
+    lengths = np.array([max(len(one) - frames - 16, 0) for one in utterances], float)
+    for number in random.choice(len(utterances), count, p=lengths / lengths.sum()):
+        utterance = utterances[number]
+        voices = len(utterance.timbre)
+        source = int(random.integers(voices))
+        others = [k for k in range(voices) if k != source]
+        target = source if random.uniform() < SAME_VOICE else int(random.choice(others))
+        first = int(random.integers(12, len(utterance) - frames - 2))
+        yield example(utterance, source, target, first, frames, lookahead, normal, random)

@@ -23,6 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,6 +71,7 @@ with Engine(Chain(given["chain"]), name="osc_bench", **settings) as engine:
 """The control: the same with a server of python-osc on a thread of the engine's process."""
 
 ADDRESS = "/autovoice/gate/threshold"  # -90..0 dB, no click whatever is sent
+FLOOD_S = 60.0
 DRAIN_S = 1.0  # after the last packet, until everything must have arrived
 
 
@@ -150,16 +152,53 @@ def sent_to_applied(run: Running, *, count: int = 3000, per_s: float = 250.0, se
     return {"sent": count, "lost": count - len(took_ms), **_spread(took_ms)}
 
 
-def flood(run: Running, *, per_s: int = 10_000, seconds: float = 60.0, burst: int = 10) -> dict[str, float]:
+@contextlib.contextmanager
+def stolen() -> Iterator[dict[str, float]]:
+    """While the block runs, watch what share of all cores' time the hypervisor takes; the mapping holds it afterwards."""
+
+    def look() -> tuple[int, int]:
+        counts = [int(n) for n in Path("/proc/stat").read_text(encoding="utf-8").split("\n", 1)[0].split()[1:9]]
+        return counts[7], sum(counts)  # user, nice, system, idle, iowait, irq, softirq, steal: proc(5)
+
+    found: dict[str, float] = {}
+    before = look()
+    yield found
+    steal, every = (now - then for now, then in zip(look(), before, strict=True))
+    found["stolen_share"] = steal / max(every, 1)
+
+
+@contextlib.contextmanager
+def _suffered(run: Running) -> Iterator[dict[str, float]]:
+    """Count what befalls the audio thread while the block runs; the mapping holds it afterwards."""
+    before = {name: int(run.telemetry[name]) for name in ("misses", "events_unknown", "late_wakes")}
+    xruns = run.telemetry.driver(0)
+    found: dict[str, float] = {}
+    yield found
+    found["xruns"] = run.telemetry.driver(0) - xruns
+    found |= {name: int(run.telemetry[name]) - count for name, count in before.items()}
+
+
+def idle(run: Running, *, seconds: float = FLOOD_S) -> dict[str, float]:
+    """Count for as long as a flood takes what the audio thread suffers when nobody sends: the host's own doing."""
+    with stolen() as host, _suffered(run) as suffered:
+        time.sleep(seconds + DRAIN_S)
+    return {**suffered, **host}
+
+
+def flood(run: Running, *, per_s: int = 10_000, seconds: float = FLOOD_S, burst: int = 10) -> dict[str, float]:
     """Send steadily, and count what the audio thread applied, from when to when it did, and what it suffered."""
+    with stolen() as host, _suffered(run) as suffered:
+        found = _send_steadily(run, per_s, seconds, burst)
+    return {**found, **suffered, **host}
+
+
+def _send_steadily(run: Running, per_s: int, seconds: float, burst: int) -> dict[str, float]:
     journal, taken, done = run.journal(), [], threading.Event()
 
     def follow() -> None:
         while not done.wait(0.05):
             taken.append(ours(journal.read(), run.producer))
 
-    before = {name: int(run.telemetry[name]) for name in ("misses", "events_unknown", "late_wakes")}
-    xruns = run.telemetry.driver(0)
     reader = threading.Thread(target=follow)
     reader.start()
     total = int(per_s * seconds)
@@ -185,8 +224,6 @@ def flood(run: Running, *, per_s: int = 10_000, seconds: float = 60.0, burst: in
         "lost": total - len(entries),
         "journal_lapped": float(journal.lapped),
         "per_s": total / took_s,
-        "xruns": run.telemetry.driver(0) - xruns,
-        **{name: int(run.telemetry[name]) - count for name, count in before.items()},
     }
     if len(entries) == total:
         values = np.round(-entries["value"] * 64).astype(int)
@@ -278,6 +315,7 @@ def _switch(run: Running, address: str, count: int) -> dict[str, float]:
 MEASURES: dict[str, tuple[Callable[[Running], Any], int]] = {
     "idle": (sent_to_applied, 0),
     "hogs": (sent_to_applied, 2),
+    "silence": (idle, 0),
     "flood": (flood, 0),
     "bundles": (bundle_spread, 0),
     "timetags": (timetag_error, 0),

@@ -36,20 +36,29 @@ def test_osc_past_gil_hogs(backend: str, report: Report) -> None:
     assert inside["lost"] > 0 or inside["p99_ms"] > 2 * ours["p99_ms"]
 
 
+def beside_the_host(measure: Callable[[], dict[str, float]]) -> tuple[dict[str, float], dict[str, float]]:
+    """Return what was measured, and how often and how long a core stood still meanwhile."""
+    with HostTimer() as timer:
+        found = measure()
+        stood_us = [one.late_us for one in timer.late() if one.late_us > BLOCK_MS * 1e3 / 2]
+    return found, {"standstills_count": len(stood_us), "longest_us": max(stood_us, default=0.0)}
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_osc_flood(backend: str, report: Report) -> None:
-    """10,000 packets a second for a minute; the control gets them for five seconds, with the hogs of its process."""
-    with control_osc.running(backend) as run, HostTimer() as timer:
-        ours = control_osc.flood(run)
-        stood_us = [one.late_us for one in timer.late() if one.late_us > BLOCK_MS * 1e3 / 2]
-    host = {"standstills_count": len(stood_us), "longest_us": max(stood_us, default=0.0)}
+    """10,000 packets a second for a minute, after a minute of none; the control gets them for five seconds, with its hogs."""
+    with control_osc.running(backend) as run:
+        alone, host_alone = beside_the_host(lambda: control_osc.idle(run))
+        ours, host = beside_the_host(lambda: control_osc.flood(run))
     with control_osc.running(backend, hogs=2, inside=True) as run:
         inside = control_osc.flood(run, seconds=5.0)
     report(
         {
             "server in a process of its own": ours,
             "host: a core stood still for half a block, at the highest priority": host,
+            "the same engine just before, without a packet": alone,
+            "host: the same, without a packet": host_alone,
             "python-osc on a thread of the engine's, hogged": inside,
         }
     )

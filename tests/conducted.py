@@ -14,7 +14,7 @@ from autovoice.rt.control.conductor import Conductor, Notice
 from autovoice.rt.control.library import Library
 from autovoice.rt.journal import Journal
 from autovoice.rt.layout import EVENT, IMMEDIATELY, OSC_PRODUCER
-from support import wait_until
+from support import played, wait_until
 
 RATE = 48_000  # Hz
 SINE = (0.25 * np.sin(2 * np.pi * 220 * np.arange(RATE) / RATE)).astype(np.float32)
@@ -72,6 +72,10 @@ class Stand:
             self.library.tick(0.0)
         return wait_until(idle)
 
+    def plays(self, frames: int) -> bool:
+        """Wait until that many frames more were played."""
+        return played(self.engine, frames)
+
     def so_far(self) -> np.ndarray[Any, Any]:
         """Return what was heard of the sine once it had settled."""
         frames = int(self.engine.processor.telemetry["now_frame"])
@@ -79,7 +83,7 @@ class Stand:
 
 
 @contextmanager
-def conducted(stages: list[Any], seconds: float = 10.0, **settings: Any) -> Iterator[Stand]:
+def conducted(stages: list[Any], seconds: float = 30.0, **settings: Any) -> Iterator[Stand]:
     """Play a sine through a chain, with everything that is heard in `heard`, shape (1, frames)."""
     heard = np.zeros((1, int(seconds * RATE)), np.float32)
     notices: list[Notice] = []

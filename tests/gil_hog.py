@@ -15,7 +15,7 @@ from autovoice.rt import Chain, Engine
 from autovoice.tools.lab.bench.hogs import gil
 from support import DEMO
 
-SECONDS = 5.0
+SECONDS = 3.0
 
 
 def under_load(count: int = 2) -> None:

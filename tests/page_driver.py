@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
+import numpy as np
 from autovoice.rt import Chain, Engine
 from autovoice.rt.control.conductor import Conductor
-from support import wait_until
+from support import SAMPLE_RATE, wait_until
 
 STAGES = ["highpass", "gate", "pitch", "compressor", "limiter"]
 TOKEN = "stage-door"
@@ -73,6 +75,18 @@ class Show:
     def reset(self) -> None:
         self.conductor.swap(Chain(STAGES), keep_state=False)
         self.engine.set_many({"master/mute": 0.0, "master/bypass": 0.0})
+
+
+def sine() -> np.ndarray[Any, Any]:
+    """Return a second of what the show hears."""
+    return (AMPLITUDE * np.sin(2 * np.pi * F0_HZ * np.arange(SAMPLE_RATE) / SAMPLE_RATE)).astype(np.float32)
+
+
+def free_port() -> int:
+    """Return a port that nobody listens at."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 def cards(page: Any) -> list[str]:

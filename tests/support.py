@@ -11,7 +11,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,11 @@ from autovoice.rt import Chain, atomics
 from autovoice.rt.callback import RUN
 from autovoice.rt.memory import address_of
 from autovoice.rt.processor import Processor
-from autovoice.rt.realtime import may_fifo
+from autovoice.rt.realtime import may_fifo, try_fifo
 from autovoice.rt.swap import NEXT
 
 SAMPLE_RATE = 48_000  # Hz
+PATIENCE_S = 60.0  # with a machine whose host takes a third of its time, and stands still now and then
 DEMO = ["highpass", "gate", "pitch", {"stage": "shift", "semitones": 4.0}, "compressor", "limiter"]
 """The chain of `make demo`."""
 
@@ -76,11 +78,12 @@ class JackServer:
         command = ["jackd", "-n", self.name, policy, "-d", "dummy", "-r", str(self.sample_rate), "-p", str(self.block)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         environment = {**os.environ, "JACK_DEFAULT_SERVER": self.name, "JACK_NO_START_SERVER": "1"}
-        for _ in range(100):
+        end = time.monotonic() + PATIENCE_S
+        while time.monotonic() < end and self._process.poll() is None:
             found = subprocess.run(["jack_lsp"], env=environment, capture_output=True, text=True)
             if "system:playback_1" in found.stdout:
                 return self
-            time.sleep(0.05)
+            time.sleep(0.02)
         self.stop()
         raise RuntimeError(f"jackd -n {self.name} does not answer; are eight servers registered in /dev/shm/jack-shm-registry?")
 
@@ -89,7 +92,7 @@ class JackServer:
         """What makes JACK's own tools, and PortAudio, find this server."""
         return {"JACK_DEFAULT_SERVER": self.name, "JACK_NO_START_SERVER": "1"}
 
-    def tool(self, *command: str, timeout: float = 20.0) -> str:
+    def tool(self, *command: str, timeout: float = PATIENCE_S) -> str:
         """Run one of JACK's own programs against this server and return what it prints."""
         environment = {**os.environ, **self.environment}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
@@ -98,7 +101,7 @@ class JackServer:
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None:
             self._process.send_signal(how)
-            self._process.wait(10)
+            self._process.wait(PATIENCE_S)
             self._process = None
             self._killed = how == signal.SIGKILL
 
@@ -190,7 +193,7 @@ def found_at(part: Audio, whole: Audio, probe: int = 512) -> int | None:
     return at // 4 - start if at >= 0 else None
 
 
-def wait_until(condition: Any, seconds: float = 10.0) -> bool:
+def wait_until(condition: Any, seconds: float = PATIENCE_S) -> bool:
     """Wait for something to become true; say whether it did."""
     end = time.monotonic() + seconds
     while not condition():
@@ -198,6 +201,31 @@ def wait_until(condition: Any, seconds: float = 10.0) -> bool:
             return False
         time.sleep(0.01)
     return True
+
+
+def played(engine: Any, frames: int) -> bool:
+    """Wait until that many frames more were played."""
+    end = engine.stats().frames + frames
+    return wait_until(lambda: engine.stats().frames >= end)
+
+
+def until_valid(measure: Callable[[], Any], is_valid: Callable[[Any], bool], seconds: float = PATIENCE_S) -> Any:
+    """Measure until a measurement is valid by its own account, which says nothing of its result; returns the last."""
+    end = time.monotonic() + seconds
+    while not is_valid(found := measure()) and time.monotonic() < end:
+        pass
+    return found
+
+
+def at_priority(measure: Callable[[], Any]) -> Any:
+    """Measure in a thread of real-time priority, as the audio thread is, where that is granted: before all other programs."""
+
+    def work() -> Any:
+        try_fifo()
+        return measure()
+
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
 
 
 def events_for(chain: Chain, frames: Sequence[int], random: np.random.Generator) -> list[Any]:

@@ -14,11 +14,10 @@ import aiohttp
 import numpy as np
 from autovoice.rt import Chain, Engine
 from autovoice.rt.control.conductor import Conductor, Notice, OscSettings, WebSettings
-from support import SAMPLE_RATE, wait_until
+from support import PATIENCE_S, SAMPLE_RATE, wait_until
 
 STAGES = ["highpass", "gate", "limiter"]
 TONE_HZ, TONE_DBFS = 1000.0, -12.0
-WAIT_S = 10.0
 
 
 @dataclass
@@ -81,9 +80,9 @@ class Page:
 
     async def next(self, kind: str, held: Callable[[dict[str, Any]], bool] = lambda message: True) -> dict[str, Any]:
         """Return the next message of a type of which something holds; skips others."""
-        end = time.monotonic() + WAIT_S
+        end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
-            message = await self.socket.receive(timeout=WAIT_S)
+            message = await self.socket.receive(timeout=PATIENCE_S)
             if message.type == aiohttp.WSMsgType.TEXT:
                 found = json.loads(message.data)
                 if "board" in found:

@@ -126,7 +126,7 @@ class Listening:
             builder.add_arg(argument)
         await self._socket.send_bytes(builder.build().dgram)
 
-    async def next(self, timeout_s: float = 5.0) -> tuple[str, Any]:
+    async def next(self, timeout_s: float = 60.0) -> tuple[str, Any]:
         """Return the next OSC message as (address, arguments), or a command as (its name, data)."""
         message = await self._socket.receive(timeout=timeout_s)
         if message.type == aiohttp.WSMsgType.BINARY:

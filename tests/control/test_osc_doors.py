@@ -13,7 +13,7 @@ from autovoice.rt.control.conductor import Conductor, Notice, OscSettings
 from autovoice.rt.control.osc.framing import Sized, Slip
 from autovoice.rt.control.osc.packet import read, write
 from osc_rig import UNKNOWN, Client, moves_after, value
-from support import run_program, wait_until
+from support import PATIENCE_S, run_program, wait_until
 
 from benchmarks.control_osc import Running
 from benchmarks.fuzz_osc import fuzz
@@ -36,7 +36,10 @@ def conductor(engine: Engine) -> Iterator[Conductor]:
 def test_a_stream_is_a_client_like_any_other(engine: Engine, conductor: Conductor, framing: type[Slip] | type[Sized]) -> None:
     assert conductor.osc is not None
     code, heard = framing(), []
-    with socket.create_connection(("127.0.0.1", conductor.osc["port"]), timeout=10) as stream, Client(conductor) as other:
+    with (
+        socket.create_connection(("127.0.0.1", conductor.osc["port"]), timeout=PATIENCE_S) as stream,
+        Client(conductor) as other,
+    ):
 
         def send(*messages: bytes) -> None:
             for byte in b"".join(code.encode(message) for message in messages):
@@ -61,7 +64,7 @@ def test_a_stream_is_a_client_like_any_other(engine: Engine, conductor: Conducto
 def test_a_web_page_cannot_reach_it(engine: Engine, conductor: Conductor) -> None:
     assert conductor.osc is not None
     body = Slip().encode(write("/mute", 1))
-    with socket.create_connection(("127.0.0.1", conductor.osc["port"]), timeout=10) as stream:
+    with socket.create_connection(("127.0.0.1", conductor.osc["port"]), timeout=PATIENCE_S) as stream:
         stream.sendall(b"POST / HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         with contextlib.suppress(ConnectionResetError):
             assert stream.recv(1) == b""
@@ -80,7 +83,7 @@ def test_who_is_not_on_the_allow_list_is_not_heard(engine: Engine) -> None:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger, Client(conductor) as friend:
             stranger.bind((own, 0))
             stranger.sendto(write("/autovoice/gain/gain", 13.0), (own, port))
-            with socket.create_connection((own, port), timeout=10, source_address=(own, 0)) as stream:
+            with socket.create_connection((own, port), timeout=PATIENCE_S, source_address=(own, 0)) as stream:
                 assert stream.recv(1) == b""
             friend.server = ("127.0.0.1", port)
             friend.send("/heartbeat")

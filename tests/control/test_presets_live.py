@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from autovoice.rt import Chain
 from autovoice.rt.presets import capture, load_preset, save_preset
 from autovoice.rt.presets.store import user_folder, user_names
 from conducted import STEP, conducted
-from support import wait_until
+from support import PATIENCE_S, wait_until
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +30,13 @@ def test_a_preset_is_loaded_without_a_click_and_with_its_master_values() -> None
     preset("dark", {"stage": "highpass", "cutoff": 30.0}, {"stage": "gain", "gain": -9.0}, output=-3.0, mix=0.5)
     with conducted(["gain"]) as stand:
         assert stand.reaches("gain/gain", 0.0)
-        time.sleep(0.1)
+        assert stand.plays(4800)
         stand.hand("master/input", -2.0)
         assert stand.do("preset/load", "dark") == "dark"
         assert [p.key for p in stand.engine.chain.placed] == ["highpass", "gain"]
         assert stand.reaches("master/mix", 0.5)
         assert stand.rests()
-        time.sleep(0.1)
+        assert stand.plays(4800)
         assert {path: stand.values[path] for path in ("gain/gain", "master/output", "master/input")} == {
             "gain/gain": -9.0,
             "master/output": -3.0,
@@ -251,14 +250,14 @@ def test_a_slow_disk_holds_up_no_fader(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def slow(path: Path, data: Any) -> None:
         writing.set()
-        assert go_on.wait(10)
+        assert go_on.wait(PATIENCE_S)
         write(path, data)
 
     monkeypatch.setattr(presets, "write_toml", slow)
     with conducted(["gain"]) as stand:
         saving = threading.Thread(target=stand.do, args=("preset/save", "mine"))
         saving.start()
-        assert writing.wait(10)
+        assert writing.wait(PATIENCE_S)
         stand.engine.set("gain/gain", -2.0)
         stand.hand("master/output", -1.0)
         assert stand.reaches("master/output", -1.0)

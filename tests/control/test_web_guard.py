@@ -7,14 +7,16 @@ import json
 import re
 import socket
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import quote
 
 import aiohttp
 import pytest
 from autovoice.rt import Engine
+from autovoice.rt.control.web import guard
 from autovoice.rt.control.web.guard import FAILURES, Guard, Pace
-from support import wait_until
+from support import PATIENCE_S, wait_until
 from web_rig import Rig, get, page, served, tone_engine
 from yarl import URL
 
@@ -67,14 +69,14 @@ def test_names_of_this_machine_are_taken(rig: Rig) -> None:
 
 
 def test_beyond_loopback_addresses_are_taken_and_names_only_if_they_are_given() -> None:
-    guard = Guard("0.0.0.0", None, ["voice.lan"])
-    assert guard.token  # made, since none was given
-    assert guard.knows_host("192.168.1.7:8080")
-    assert guard.knows_host("[fe80::1]:8080")
-    assert guard.knows_host("VOICE.lan")
-    assert guard.knows_host(f"{socket.gethostname()}:8080")
-    assert not guard.knows_host("evil.example")
-    assert not guard.knows_host(None)
+    door = Guard("0.0.0.0", None, ["voice.lan"])
+    assert door.token  # made, since none was given
+    assert door.knows_host("192.168.1.7:8080")
+    assert door.knows_host("[fe80::1]:8080")
+    assert door.knows_host("VOICE.lan")
+    assert door.knows_host(f"{socket.gethostname()}:8080")
+    assert not door.knows_host("evil.example")
+    assert not door.knows_host(None)
 
 
 @pytest.mark.parametrize("path", ["/live", "/"])
@@ -128,7 +130,7 @@ def test_nothing_beside_the_page_is_served(rig: Rig, path: str) -> None:
 
 def raw(rig: Rig, request: bytes) -> bytes:
     """Return what comes back for bytes that may be no request at all."""
-    with socket.create_connection(("127.0.0.1", rig.port), timeout=5.0) as line:
+    with socket.create_connection(("127.0.0.1", rig.port), timeout=PATIENCE_S) as line:
         line.sendall(request)
         line.shutdown(socket.SHUT_WR)
         found = b""
@@ -185,7 +187,7 @@ def writes(rig: Rig, query: str = "", **headers: str) -> tuple[bool, str]:
             await one.send_json({"type": "rate", "hz": 0})
             await one.send_json({"type": "command", "id": 1, "name": "mute", "args": [0]})
             while True:
-                message = json.loads((await one.receive(timeout=5.0)).data)
+                message = json.loads((await one.receive(timeout=PATIENCE_S)).data)
                 if message["type"] == "reply":
                     return hello["write"], message.get("error", "")
 
@@ -254,13 +256,20 @@ def test_an_address_that_guesses_is_made_to_wait(locked: Rig) -> None:
     assert get(locked, "/", params={"token": TOKEN})[0] == 429  # the right one, too: it might be a guess
 
 
-def test_a_client_that_sends_too_fast_is_read_slower() -> None:
+def test_a_client_that_sends_too_fast_is_read_slower(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]  # s: a clock that only sleep moves
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    monkeypatch.setattr(guard, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(guard, "asyncio", SimpleNamespace(sleep=sleep))
+
     async def run(count: int) -> float:
-        pace = Pace(rate=100.0, burst=10.0)
-        began = asyncio.get_running_loop().time()
+        pace, began = Pace(rate=100.0, burst=10.0), now[0]
         for _ in range(count):
             await pace.rest()
-        return asyncio.get_running_loop().time() - began
+        return now[0] - began
 
-    assert asyncio.run(run(10)) < 0.09
-    assert asyncio.run(run(30)) >= 0.19
+    assert asyncio.run(run(10)) == 0
+    assert asyncio.run(run(30)) == pytest.approx(0.2)  # 20 messages more than at once

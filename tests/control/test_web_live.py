@@ -16,7 +16,7 @@ from autovoice.rt.control.web.asking import MAX_WAITING
 from autovoice.rt.control.web.live import IN_FLIGHT_S
 from autovoice.rt.journal import Journal
 from autovoice.rt.layout import MASTER_UID, MUTE, WEB_PRODUCER
-from support import wait_until
+from support import PATIENCE_S, wait_until
 from web_rig import TONE_DBFS, TONE_HZ, Page, Rig, page, served, talk, tone_engine
 
 
@@ -175,7 +175,10 @@ def test_meters_and_spectrum_show_the_tone(rig: Rig) -> None:
     async def listen(one: Page) -> list[Any]:
         await one.say(type="rate", hz=30, spectrum=True)
         await one.next("meters")
-        return [*await one.heard(0.3), await one.next("histogram")]
+        found: list[Any] = []
+        while sum(isinstance(m, bytes) for m in found) < 8 or sum(not isinstance(m, bytes) for m in found) < 4:
+            found += await one.heard(0.1)
+        return [*found, await one.next("histogram")]
 
     heard = talk(rig, listen)
     meters = [m for m in heard if isinstance(m, dict) and m["type"] == "meters"]
@@ -197,6 +200,7 @@ def test_meters_and_spectrum_show_the_tone(rig: Rig) -> None:
 def test_a_page_that_asks_for_no_meters_gets_none(rig: Rig) -> None:
     async def listen(one: Page) -> list[Any]:
         await one.say(type="rate", hz=0, spectrum=False)
+        await one.ask("nonsense")  # is answered after it was taken
         await one.heard(0.1)
         return await one.heard(0.3)
 
@@ -247,7 +251,7 @@ def test_a_message_too_large_closes_its_own_connection_only(rig: Rig) -> None:
     async def shout(one: Page, other: Page) -> int | None:
         await one.socket.send_str("x" * 70_000)
         while not one.socket.closed:
-            await one.socket.receive(timeout=5.0)
+            await one.socket.receive(timeout=PATIENCE_S)
         await other.next("meters")
         return one.socket.close_code
 

@@ -54,6 +54,7 @@ def test_counters_lie_between_two_readings_of_the_engine(rig: Rig) -> None:
 def test_the_callback_histogram_counts_every_cycle_once(rig: Rig) -> None:
     before = rig.engine.stats()
     shown = scrape(rig)
+    p50_us = [stats.callback_us.p50 for stats in (before, rig.engine.stats())]
     buckets = [(float(labels["le"]), value) for labels, value in shown["autovoice_callback_seconds_bucket"]]
     assert [le for le, _ in buckets] == sorted(le for le, _ in buckets)
     counts = [count for _, count in buckets]
@@ -62,7 +63,8 @@ def test_the_callback_histogram_counts_every_cycle_once(rig: Rig) -> None:
     assert counts[-1] == shown["autovoice_callback_seconds_count"][0][1] >= before.cycles
     median_s = next(le for le, count in buckets if count >= counts[-1] / 2)
     below_s = max((le for le, _ in buckets if le < median_s), default=0.0)
-    assert below_s * 0.97 <= before.callback_us.p50 / 1e6 <= median_s * 1.03
+    assert below_s * 0.97 <= max(p50_us) / 1e6
+    assert min(p50_us) / 1e6 <= median_s * 1.03
     assert shown["autovoice_callback_seconds_sum"][0][1] > 0
 
 

@@ -99,13 +99,14 @@ def test_freewheeling_runs_ahead_of_the_clock_and_counts_no_misses(jack_server: 
     with Engine(Chain(DEMO), backend="jack", server=jack_server.name, name="wheeled") as engine:
         assert advances(engine)
         other.activate()
-        misses = engine.stats().misses
         other.set_freewheel(True)
         assert wait_until(lambda: engine.processor.telemetry.driver(FREEWHEEL) == 1)
+        assert advances(engine)  # past the cycle in which it changes
+        misses = engine.stats().misses
         assert wait_until(lambda: engine.stats().frames > 2 * engine.stats().expected_frames)
+        assert engine.stats().misses == misses
         other.set_freewheel(False)
         assert wait_until(lambda: engine.processor.telemetry.driver(FREEWHEEL) == 0)
-        assert engine.stats().misses <= misses + 1  # the cycle in which it changes
         assert advances(engine)
     other.close()
 
@@ -202,7 +203,7 @@ def test_with_reconnect_the_voice_comes_back_with_the_server_and_the_recording_g
     assert wait_until(lambda: not engine.alive)
     time.sleep(0.3)
     own_server.start()
-    assert wait_until(lambda: engine.alive, 15)
+    assert wait_until(lambda: engine.alive)
     assert advances(engine)
     assert engine.stats().frames > frames
     assert engine.processor.engine["current"] == engine.processor.image.address

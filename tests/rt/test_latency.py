@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
-from types import TracebackType
 
 import numpy as np
 import pytest
 from autovoice.dsp.stage import stage_names
 from autovoice.rt import Chain, Engine
+from iodelay import Meter
 from support import IDENTITY, Audio, JackServer, found_at, wait_until
 
 LIMITER = [{"stage": "limiter", "lookahead": 5.0, "ceiling": 0.0}]
@@ -19,36 +17,6 @@ CHAINS = {
     "limiter": (LIMITER, (32, 64, 128, 256, 480, 1024)),
     "demo": (IDENTITY, (64, 32, 1024)),
 }
-
-
-class Meter:
-    """jack_iodelay, wired through a client: it sends tones and measures their phases when they come back."""
-
-    def __init__(self, server: JackServer, client: str) -> None:
-        environment = {**os.environ, **server.environment}
-        command = ["stdbuf", "-oL", "jack_iodelay"]
-        self._process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        assert wait_until(lambda: "jack_delay:in" in server.tool("jack_lsp"))
-        server.tool("jack_connect", "jack_delay:out", f"{client}:in_1")
-        server.tool("jack_connect", f"{client}:out_1", "jack_delay:in")
-
-    def frames(self) -> float:
-        """Return the round trip in frames, once two readings half a second apart agree."""
-        before = -1.0
-        for line in self._process.stdout or ():
-            found = re.match(r"\s*([\d.]+) frames", line)
-            now = float(found[1]) if found else before
-            if found and abs(now - before) < 0.01:
-                return now
-            before = now if found else before
-        raise AssertionError("jack_iodelay ended")
-
-    def __enter__(self) -> Meter:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._process.kill()
-        self._process.wait()
 
 
 def port_latencies(server: JackServer) -> dict[str, dict[str, tuple[int, int]]]:
@@ -75,7 +43,7 @@ def test_the_measured_latency_less_one_period_is_the_declared_one_at_every_block
         declared = engine.stats().latency_frames
         assert declared == chain.latency(48_000)
         assert (declared > 0) == (name != "gain")
-        with Meter(jack_server, client) as meter:
+        with Meter(jack_server, client, engine) as meter:
             for block in blocks:
                 jack_server.tool("jack_bufsize", str(block))
                 assert wait_until(lambda: engine.block == block)  # noqa: B023

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import time
 from collections.abc import Iterator
 from os import environ
+from pathlib import Path
 from typing import Any
 
 import jack
@@ -17,7 +17,7 @@ from autovoice.rt.backends.base import BackendError
 from autovoice.rt.journal import Journal
 from autovoice.rt.layout import MIDI_PRODUCER, SCOPE, SCOPE_FRAMES
 from autovoice.rt.midi_input import MidiMap, Player, Target, midi_input
-from support import JackServer, wait_until
+from support import JackServer, played, wait_until
 
 EVERY_CHANNEL = frozenset(range(16))
 
@@ -73,6 +73,12 @@ def sequencer(server: JackServer, *score: int) -> Iterator[None]:
     program.wait()
 
 
+def dump_of(lines: list[str]) -> list[tuple[int, int]]:
+    """Return (frame, note or 0) of each line of `jack_midi_dump`."""
+    words = [line.replace(":", " ").split() for line in lines if line[-1:].isdigit()]
+    return [(int(line[0]), int(line[2], 16) if line[1] == "90" else 0) for line in words]
+
+
 def by_midi(journal: Journal) -> np.ndarray[Any, Any]:
     new = journal.read()
     return new[new["producer"] == MIDI_PRODUCER]
@@ -91,7 +97,7 @@ def test_messages_act_at_the_frames_of_clicks_that_are_sent_with_them(
         jack_server.tool("jack_connect", "sender:click", "plays:in_1")
         sender.ready = True
         assert wait_until(lambda: sender.sent == len(offsets))
-        time.sleep(0.1)
+        assert played(engine, 3 * 2048)
         engine.processor.show_scope(False)
     finally:
         sender.close()
@@ -106,22 +112,28 @@ def test_messages_act_at_the_frames_of_clicks_that_are_sent_with_them(
 
 
 def test_a_sequencers_loop_keeps_its_frames_as_a_monitor_beside_us_hears_them(
-    playing: tuple[Engine, Journal], jack_server: JackServer
+    playing: tuple[Engine, Journal], jack_server: JackServer, tmp_path: Path
 ) -> None:
     _, journal = playing
-    command, environment = ["jack_midi_dump", "-a"], {**environ, **jack_server.environment}
-    monitor = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-    assert wait_until(lambda: "midi-monitor:input" in jack_server.tool("jack_lsp"))
-    with sequencer(jack_server, 2417, 0, 60, 700, 1001, 64, 333):
-        jack_server.tool("jack_connect", "sequence:out", "midi-monitor:input")
-        jack_server.tool("jack_connect", "sequence:out", "plays:midi_in")
-        time.sleep(0.5)
-    time.sleep(0.05)
-    monitor.terminate()
-    lines = [line.replace(":", " ").split() for line in monitor.communicate()[0].splitlines() if line[-1:].isdigit()]
-    dumped = [(int(line[0]), int(line[2], 16) if line[1] == "90" else 0) for line in lines]
-    ours = [(int(move["frame"]), int(move["value"])) for move in by_midi(journal)]
-    assert len(dumped) >= len(ours) > 20
+    command, environment = ["stdbuf", "-oL", "jack_midi_dump", "-a"], {**environ, **jack_server.environment}
+    ours: list[tuple[int, int]] = []
+
+    def heard() -> int:
+        ours.extend((int(move["frame"]), int(move["value"])) for move in by_midi(journal))
+        return len(ours)
+
+    with (tmp_path / "dump").open("w") as dump, subprocess.Popen(command, env=environment, stdout=dump) as monitor:
+        try:
+            assert wait_until(lambda: "midi-monitor:input" in jack_server.tool("jack_lsp"))
+            with sequencer(jack_server, 2417, 0, 60, 700, 1001, 64, 333):
+                jack_server.tool("jack_connect", "sequence:out", "midi-monitor:input")
+                jack_server.tool("jack_connect", "sequence:out", "plays:midi_in")
+                assert wait_until(lambda: heard() > 30)
+            heard()
+            assert wait_until(lambda: len(dump_of((tmp_path / "dump").read_text().splitlines())) >= len(ours))
+        finally:
+            monitor.terminate()
+    dumped = dump_of((tmp_path / "dump").read_text().splitlines())
     assert any(
         all(
             value == theirs and frame - ours[0][0] == at - dumped[k][0]

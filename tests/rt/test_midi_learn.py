@@ -49,7 +49,7 @@ class Show:
             values = self.engine.processor.values
             return all(values[path.replace("__", "/")] == pytest.approx(value) for path, value in wanted.items())
 
-        return wait_until(there, 5)
+        return wait_until(there)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -60,7 +60,7 @@ class Show:
         return dict(found[1]["state"]["midi"])
 
     def learned(self) -> bool:
-        return wait_until(lambda: self.midi.learning is None and self.state["learning"] is None, 5)
+        return wait_until(lambda: self.midi.learning is None and self.state["learning"] is None)
 
     def close(self) -> None:
         self.conductor.stop()

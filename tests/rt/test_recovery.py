@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 
 import numpy as np
 import soundfile
 from autovoice.rt import Chain, Engine
+from support import played
 
 RATE = 48_000  # Hz
 FRAGILE = '''
@@ -36,7 +36,7 @@ def test_a_broken_state_is_replaced_and_the_voice_comes_back(tmp_path: Path) -> 
     wet = tmp_path / "wet.wav"
     with Engine(Chain([str(stage)]), backend="null", options={"source": source, "loop": False}) as engine:
         engine.record(wet)
-        time.sleep(2.5)
+        assert played(engine, RATE * 5 // 2)
         assert engine.stats().nonfinite > 0
     sound, _ = soundfile.read(wet, dtype="float32")
     assert np.isfinite(sound).all()
@@ -49,11 +49,11 @@ def test_panic_silences_and_keeps_the_settings(tmp_path: Path) -> None:
     with Engine(Chain(["gain"]), backend="null", options={"source": source}) as engine:
         engine.set("gain/gain", 6.0)
         engine.record(wet)
-        time.sleep(0.3)
+        assert played(engine, RATE * 3 // 10)
         engine.panic()
-        time.sleep(0.3)
+        assert played(engine, RATE * 3 // 10)
         engine.mute(False)
-        time.sleep(0.3)
+        assert played(engine, RATE * 3 // 10)
     sound, _ = soundfile.read(wet, dtype="float32")
     assert np.abs(sound).min() == 0.0
     np.testing.assert_allclose(sound[-RATE // 5 : -RATE // 10], 0.25 * 10 ** (6 / 20), rtol=1e-3)

@@ -12,8 +12,8 @@ import pytest
 from autovoice.rt import Chain, Engine, watch
 from autovoice.rt.registry import RegistryError, find, folder, running
 from autovoice.rt.watch import look, thread_id
-from autovoice.rt.worst import PAGE, RECENT, TOP, WorstPage
-from support import DEMO, STALL, Crank, run_program, wait_until
+from autovoice.rt.worst import PAGE, RECENT, TOP, WorstBlock, WorstPage
+from support import DEMO, STALL, Crank, at_priority, run_program, until_valid, wait_until
 
 
 @pytest.fixture
@@ -31,9 +31,17 @@ def turned(specs: list[object], seconds: float = 2.0, budget: float = 0.25) -> C
 
 
 def test_a_stall_in_a_stage_is_the_worst_block_at_its_frame_and_its_time_stands_at_that_stage(stall: str) -> None:
-    crank = turned(["gain", {"stage": stall, "turns": 2e5}, "limiter"])
-    worst = crank.processor.worst.blocks()[0]
-    assert worst.frame // 64 in (24_000 // 64, 72_000 // 64)
+    frames = (24_000, 72_000)
+
+    def measure() -> list[WorstBlock]:
+        return turned(["gain", {"stage": stall, "turns": 2e5}, "limiter"]).processor.worst.blocks()
+
+    def is_calm(blocks: list[WorstBlock]) -> bool:
+        """Say whether the host stood still in the middle of no block."""
+        return all(block.spent_us < (2000 if block.frame in frames else 300) for block in blocks)
+
+    worst = until_valid(lambda: at_priority(measure), is_calm)[0]
+    assert worst.frame in frames
     assert max(worst.stages_us, key=lambda name: worst.stages_us[name]) == "stall"
     assert worst.stages_us["stall"] > 0.6 * worst.spent_us
     assert list(worst.stages_us) == ["gain", "stall", "limiter"]
@@ -92,7 +100,8 @@ def test_a_thread_that_is_gone_is_asked_for_no_more(monkeypatch: pytest.MonkeyPa
     page.page["thread"] = 77
     watcher = watch.Watcher(page)
     watcher.start()
-    time.sleep(0.2)
+    assert wait_until(lambda: bool(asked))
+    time.sleep(0.1)
     watcher.stop()
     assert asked == [77]
     page.prepare(48_000)
@@ -158,8 +167,8 @@ def test_the_watcher_adds_evidence_to_a_live_engine_s_blocks(stall: str) -> None
     if not os.path.exists("/proc/self/task"):
         pytest.skip("only Linux tells")
     with Engine(Chain([{"stage": stall, "turns": 2e5}]), backend="null", name="watched") as engine:
-        assert wait_until(lambda: any(block.evidence for block in engine.processor.worst.blocks()), 10.0)
-        assert wait_until(lambda: engine.processor.worst.quiet() is not None, 10.0)
+        assert wait_until(lambda: any(block.evidence for block in engine.processor.worst.blocks()))
+        assert wait_until(lambda: engine.processor.worst.quiet() is not None)
         quiet = engine.processor.worst.quiet()
         assert quiet is not None
         assert quiet.interval_ms >= 20

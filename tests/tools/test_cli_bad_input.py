@@ -45,10 +45,14 @@ NULL = ("live", "--backend", "null", "--duration", "0.1", "--chain", "highpass,g
     ],
     ids=lambda value: " ".join(value[-2:]) if isinstance(value, tuple) else None,
 )
-def test_a_wrong_request_is_refused(cli: Any, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
-    line = cli(*arguments).refused()
+def test_a_wrong_request_is_refused(here: Any, arguments: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    line = here(*arguments).refused()
     for part in parts:
         assert part in line
+
+
+def test_a_process_of_its_own_refuses_in_the_same_way(cli: Any) -> None:
+    assert "gate/threshold must be in -90..0 dBFS, got 12" in cli(*NULL, "--set", "gate/threshold=12").refused()
 
 
 @pytest.mark.parametrize(
@@ -70,10 +74,10 @@ def test_a_wrong_request_is_refused(cli: Any, arguments: tuple[str, ...], parts:
     ids=["allocates", "raises", "unknown parameter", "syntax", "import", "no process"],
 )
 def test_a_stage_file_that_breaks_the_law_is_named_with_the_symbol(
-    cli: Any, stage_file: Callable[[str, str], str], source: str, parts: tuple[str, ...]
+    here: Any, stage_file: Callable[[str, str], str], source: str, parts: tuple[str, ...]
 ) -> None:
     path = stage_file("mine", source)
-    line = cli(*NULL, "--stage", path).refused()
+    line = here(*NULL, "--stage", path).refused()
     assert path in line
     for part in parts:
         assert part in line
@@ -89,12 +93,12 @@ def test_a_stage_file_that_breaks_the_law_is_named_with_the_symbol(
         ("slow.wav", ("sample_rate must be in 8000..192000 Hz, got 1000",)),
     ],
 )
-def test_a_file_that_is_no_sound_is_refused(cli: Any, tmp_path: Path, name: str, parts: tuple[str, ...]) -> None:
+def test_a_file_that_is_no_sound_is_refused(here: Any, tmp_path: Path, name: str, parts: tuple[str, ...]) -> None:
     (tmp_path / "broken.wav").write_bytes(b"RIFF and nothing more")
     soundfile.write(tmp_path / "empty.wav", np.zeros((0, 1)), 48_000)
     soundfile.write(tmp_path / "wide.wav", np.zeros((100, 9)), 48_000)
     soundfile.write(tmp_path / "slow.wav", np.zeros((100, 1)), 1_000)
-    line = cli("render", tmp_path / name, tmp_path / "out.wav", "--chain", "gain").refused()
+    line = here("render", tmp_path / name, tmp_path / "out.wav", "--chain", "gain").refused()
     for part in parts:
         assert part in line
     assert not list(tmp_path.glob("out*"))
@@ -109,13 +113,13 @@ def test_a_file_that_is_no_sound_is_refused(cli: Any, tmp_path: Path, name: str,
     ],
 )
 def test_a_render_that_cannot_be_written_leaves_nothing(
-    cli: Any, voice: Path, tmp_path: Path, target: str, options: tuple[str, ...], part: str
+    here: Any, voice: Path, tmp_path: Path, target: str, options: tuple[str, ...], part: str
 ) -> None:
-    assert part in cli("render", voice, tmp_path / target, "--chain", "gain", *options).refused()
+    assert part in here("render", voice, tmp_path / target, "--chain", "gain", *options).refused()
     assert not list(tmp_path.glob("out*"))
 
 
-def test_jack_refuses_what_it_does_not_have(cli: Any, jack_server: JackServer) -> None:
+def test_jack_refuses_what_it_does_not_have(here: Any, jack_server: JackServer) -> None:
     run = ("live", "--chain", "gain", "--duration", "0.1", "--server", jack_server.name)
-    assert "ports are: system:capture_1" in cli(*run, "--connect", "IN=nobody:out").refused()
-    assert "runs at 48000 Hz, not 44100" in cli(*run, "--rate", "44100").refused()
+    assert "ports are: system:capture_1" in here(*run, "--connect", "IN=nobody:out").refused()
+    assert "runs at 48000 Hz, not 44100" in here(*run, "--rate", "44100").refused()

@@ -53,6 +53,6 @@ def test_the_demo_leaves_sound_figures_and_a_picture(cli: Any, speech: Any, tmp_
     assert (out / "report.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
-def test_the_voice_of_the_demo_must_exist(cli: Any, tmp_path: Path) -> None:
-    line = cli("demo", "--input", tmp_path / "nobody.wav", "--out", tmp_path / "demo").refused()
+def test_the_voice_of_the_demo_must_exist(here: Any, tmp_path: Path) -> None:
+    line = here("demo", "--input", tmp_path / "nobody.wav", "--out", tmp_path / "demo").refused()
     assert "no sound file at" in line

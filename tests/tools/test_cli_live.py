@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from support import JackServer
+from support import JackServer, wait_until
 
 CHAIN = ("--chain", "highpass,gate,limiter")
 NULL = ("live", "--backend", "null", *CHAIN)
@@ -29,9 +29,15 @@ def process(s, p, x, block):
 '''
 
 
-def test_figures_tell_the_whole_run(cli: Any) -> None:
-    figures = cli(*NULL, "--duration", 0.5, "--json").json
-    assert figures["frames"] >= 0.5 * 48_000
+def records(wet: Path) -> bool:
+    """Wait until the recorder has written its first sound."""
+    part = wet.with_name(f"{wet.name}.part")
+    return wait_until(lambda: part.exists() and part.stat().st_size > 10_000)
+
+
+def test_figures_tell_the_whole_run(here: Any) -> None:
+    figures = here(*NULL, "--duration", 0.5, "--json").json
+    assert figures["frames"] + figures["xruns"] * figures["block"] >= 0.5 * 48_000  # a host that stands still loses blocks
     assert figures["frames"] == figures["cycles"] * figures["block"]
     assert figures["sample_rate"] == 48_000
     assert figures["latency_frames"] == 78  # the limiter's 1.5 ms, and 6 frames to see between samples
@@ -42,19 +48,19 @@ def test_figures_tell_the_whole_run(cli: Any) -> None:
     assert figures["alive"] and figures["trouble"] is None
 
 
-def test_settings_and_options_reach_the_chain(cli: Any, tmp_path: Path, stage_file: Callable[[str, str], str]) -> None:
+def test_settings_and_options_reach_the_chain(here: Any, tmp_path: Path, stage_file: Callable[[str, str], str]) -> None:
     wet = tmp_path / "wet.wav"
     settings = ("--stage", stage_file("hum", HUM), "--set", "hum/level=0.5", "--set", "limiter/lookahead=2", "--output", -6)
-    figures = cli(*NULL, *settings, "--duration", 0.4, "--record", wet, "--json").json
+    figures = here(*NULL, *settings, "--duration", 0.4, "--record", wet, "--json").json
     assert figures["latency_frames"] == 102
     sound, rate = soundfile.read(wet)
     assert rate == 48_000
     assert sound[-24_00 - 4_800 : -2_400] == pytest.approx(0.5 * 10 ** (-6 / 20), abs=1e-4)  # before the fade out
 
 
-def test_bypass_hears_the_stage_before(cli: Any, tmp_path: Path, stage_file: Callable[[str, str], str]) -> None:
+def test_bypass_hears_the_stage_before(here: Any, tmp_path: Path, stage_file: Callable[[str, str], str]) -> None:
     wet = tmp_path / "wet.wav"
-    cli(*NULL, "--stage", stage_file("hum", HUM), "--set", "hum/bypass=on", "--duration", 0.3, "--record", wet)
+    here(*NULL, "--stage", stage_file("hum", HUM), "--set", "hum/bypass=on", "--duration", 0.3, "--record", wet)
     assert not soundfile.read(wet)[0].any()
 
 
@@ -92,7 +98,7 @@ def test_a_second_ctrl_c_ends_at_once_and_keeps_the_recording(start: Any, tmp_pa
     wet = tmp_path / "wet.wav"
     live = start(*NULL, "--record", wet)
     live.sounds()
-    time.sleep(0.7)  # the recorder writes its first sound
+    assert records(wet)
     while live.process.poll() is None:
         live.signal(signal.SIGINT)
         time.sleep(0.008)
@@ -139,7 +145,7 @@ def test_a_server_that_dies_ends_it_with_one_line(start: Any, own_server: JackSe
     wet = tmp_path / "wet.wav"
     live = start("live", *CHAIN, "--server", own_server.name, "--record", wet, "--json")
     live.sounds()
-    time.sleep(0.7)
+    assert records(wet)
     own_server.stop(signal.SIGKILL)
     ran = live.end()
     assert ran.code == 2, ran

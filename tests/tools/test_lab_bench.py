@@ -70,7 +70,8 @@ def test_a_soak_writes_what_it_counted(cli: Any, tmp_path: Path) -> None:
     (run,) = subject.runs
     assert (subject.role, subject.at, host.role) == ("subject", {"hog": "disk"}, "baseline")
     assert sum(run.histograms["callback"].count) == run.metrics["cycles_number"]
-    assert run.metrics["cycles_number"] == pytest.approx(1.5 * 750, rel=0.2)
+    asked = run.metrics["cycles_number"] + run.metrics["xruns_count"]  # a host that stands still loses periods
+    assert asked == pytest.approx(1.5 * 750, rel=0.2)
     assert sum(run.timeline["misses"]) == run.metrics["misses_count"]
     assert len({len(column) for column in run.timeline.values()}) == 1
     assert "callback_p999_us" in run.metrics and "callback_p9999_us" not in run.metrics

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
+import numpy as np
 import pytest
 from autovoice.rt import Chain, Engine
+from autovoice.rt.registry import Entry, publish, withdraw
 from autovoice.rt.worst import Evidence, WorstBlock
 from autovoice.tools.lab.why import describe, explain, report, tell_why
 from autovoice.tools.options import CommandError
-from support import STALL, wait_until
+from support import STALL, Crank, at_priority, until_valid, wait_until
 
 USUAL = {"pitch": 4.0, "shift": 1.0}
 QUIET = Evidence(20.0, 0, 0, 15, 0, 500, 5, 0)
@@ -87,26 +91,54 @@ def test_what_strikes_several_stages_alike_is_doubted_to_be_theirs() -> None:
     assert "as well" not in describe(page, stats, 0)[0]["cause"]  # type: ignore[arg-type]
 
 
-def test_a_stall_of_200_us_planted_in_a_stage_is_found_and_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.fixture
+def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
+    """A chain with a stage that stalls for 200 us at one frame in a second."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     path = tmp_path / "stall.py"
     path.write_text(STALL)
-    chain = Chain(["highpass", "gate", {"stage": str(path), "turns": 1e5}, "compressor", "limiter"])  # some 2 ns each
-    with Engine(chain, backend="null", block=64, name="planted") as engine:
-        assert wait_until(lambda: engine.stats().frames > 48_000 * 4, 20.0)
-        found = report("planted")
-    stalls = [block for block in found["worst"] if block["what"] == "stall"]
-    assert {block["frame"] // 64 for block in stalls} >= {48_000 * k // 64 + 375 for k in range(3)}
-    # Of what happened in a stage it is the worst; what the host did to us, if it did, is told apart or doubted.
-    in_stages = [block for block in found["worst"] if block["whose"] == "stage"]
-    assert in_stages[0]["what"] == "stall" or "may be the host" in in_stages[0]["cause"]
-    assert all(100 < block["stages_us"]["stall"] < 1000 for block in stalls[:1])
+    return Chain(["highpass", "gate", {"stage": str(path), "turns": 1e5}, "compressor", "limiter"])  # some 2 ns each
+
+
+def test_a_stall_of_200_us_planted_in_a_stage_is_found_and_named(planted: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    """Turned by hand, no block is late; a host that stood still in the middle of one has spoilt the measurement."""
+    frames = [48_000 * k + 24_000 for k in range(4)]
+
+    def measure() -> dict[str, Any]:
+        crank = Crank(planted)
+        processor = crank.processor
+        processor.keep_worst()
+        processor.open_control()
+        crank.run(np.zeros(48_000 * 4, np.float32))
+        pages = processor.telemetry_path, processor.worst_path, processor.control_path
+        entry = publish(Entry("planted", os.getpid(), "by hand", [p.key for p in planted.placed], *pages))
+        try:
+            return report("planted")
+        finally:
+            withdraw(entry)
+
+    def is_calm(found: dict[str, Any]) -> bool:
+        return all(block["spent_us"] < (1000 if block["frame"] in frames else 150) for block in found["worst"])
+
+    found = until_valid(lambda: at_priority(measure), is_calm)
+    stalls = found["worst"][:4]
+    assert sorted(block["frame"] for block in stalls) == frames
+    assert {block["what"] for block in stalls} == {"stall"}
+    assert np.median([block["stages_us"]["stall"] for block in stalls]) == pytest.approx(200, rel=0.5)
     tell_why(found)
     told = capsys.readouterr().out
     assert "planted:" in told
     assert "stage 'stall' took" in told
+
+
+def test_a_stall_is_found_while_the_engine_plays(planted: Chain) -> None:
+    """Whatever else happens to blocks on a busy machine."""
+
+    def named() -> bool:
+        return any("stage 'stall' took" in block["cause"] for block in report("planted")["worst"])
+
+    with Engine(planted, backend="null", block=64, name="planted"):
+        assert wait_until(named)
 
 
 def test_an_engine_that_does_not_run_is_refused_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

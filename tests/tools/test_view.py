@@ -5,11 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
+import textual.app
+import textual.pilot
 from autovoice.dsp.stage import StageError
 from autovoice.rt import Chain, Engine
 from autovoice.rt.control.conductor import Conductor, OscSettings
@@ -18,7 +21,7 @@ from autovoice.rt.registry import RegistryError, publish, withdraw
 from autovoice.tools.view import app, draw
 from autovoice.tools.view.app import Peak, Presets, View
 from autovoice.tools.view.reading import Incidents, Link, note_of, small_histogram
-from support import wait_until
+from support import PATIENCE_S, wait_until
 from textual.pilot import Pilot
 
 STAGES = ("gate", "shift", "limiter")
@@ -30,7 +33,7 @@ def engine() -> Iterator[Engine]:
     """An engine on the null driver with OSC."""
     running = Engine(Chain(STAGES), backend="null", block=64, sample_rate=48_000, name=NAME)
     with running, Conductor(running, osc=OscSettings(port=0)) as conductor:
-        assert wait_until(lambda: conductor.osc is not None, 20)
+        assert wait_until(lambda: conductor.osc is not None)
         yield running
 
 
@@ -43,8 +46,17 @@ def alone() -> Iterator[Engine]:
 
 @pytest.fixture(autouse=True)
 def at_leisure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw the meters seldom: these tests look at what is drawn, not at how often."""
+    """Draw the meters seldom: these tests look at what is drawn, not at how often.
+
+    After a key the pilot waits for the process to be idle, a second at most: one in which an engine plays never is.
+    """
+
+    async def moment(*times: float) -> None:
+        await asyncio.sleep(0.02)
+
     monkeypatch.setattr(app, "LEVELS_S", 0.5)
+    for module in (textual.app, textual.pilot):
+        monkeypatch.setattr(module, "wait_for_idle", moment)
 
 
 def pressed(link: Link, script: Callable[[View, Pilot[Any]], Awaitable[None]], size: tuple[int, int] = (120, 40)) -> Any:
@@ -61,10 +73,11 @@ def pressed(link: Link, script: Callable[[View, Pilot[Any]], Awaitable[None]], s
 
 
 async def until(condition: Callable[[], bool]) -> bool:
-    for _ in range(200):
+    end = time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
         if condition():
             return True
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.02)
     return False
 
 
@@ -203,10 +216,13 @@ def test_the_chosen_parameter_stays_in_sight(engine: Engine) -> None:
 @pytest.mark.parametrize("size", [(80, 24), (12, 4)])
 def test_it_fits_every_terminal(engine: Engine, size: tuple[int, int]) -> None:
     async def script(view: View, pilot: Pilot[Any]) -> None:
-        await asyncio.sleep(0.3)
-        lines = shown(view).splitlines()
-        assert len(lines) == size[1]
-        assert {len(line) for line in lines} == {size[0]}
+        def fits() -> bool:
+            lines = shown(view).splitlines()
+            return len(lines) == size[1] and {len(line) for line in lines} == {size[0]}
+
+        assert await until(fits)
+        await asyncio.sleep(0.1)
+        assert fits()
         await pilot.resize_terminal(90, 20)
         assert await until(lambda: "latency" in shown(view) and "gate" in shown(view))
 
@@ -223,12 +239,14 @@ def test_a_preset_is_chosen_from_a_list(engine: Engine, monkeypatch: pytest.Monk
         link.board.data["state"] = {"presets": ["choir", "robot"]}  # type: ignore[union-attr]
         monkeypatch.setattr(link.board, "refresh", lambda: False)
         await pilot.press("o")
-        assert isinstance(view.screen, Presets)
+        assert await until(lambda: isinstance(view.screen, Presets))
         await pilot.press("down", "enter")
-        await pilot.pause()
+        assert await until(lambda: asked == [("/preset/load", "robot")])
+        await pilot.press("o")
+        assert await until(lambda: isinstance(view.screen, Presets))
+        await pilot.press("escape")
+        assert await until(lambda: not isinstance(view.screen, Presets))
         assert asked == [("/preset/load", "robot")]
-        await pilot.press("o", "escape")
-        assert not isinstance(view.screen, Presets)
 
     pressed(link, script)
 

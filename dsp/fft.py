@@ -1,4 +1,4 @@
-"""Fourier transform of real signals, sizes 128..4096, cut into steps of like cost that a stage spreads over its calls.
+"""Fourier transform of real signals, sizes 128..8192, cut into steps of like cost that a stage spreads over its calls.
 
 A signal of N = 2n samples is read as n complex numbers, transformed, and split into the spectra of its even and odd samples
 (W. H. Press et al., Numerical Recipes, 3rd ed. 2007, section 12.3.2). The complex transform is Pease's (An adaptation of the
@@ -29,11 +29,11 @@ from autovoice.dsp.toolchain import numba
 
 carray = numba.carray
 
-SMALLEST, LARGEST = 128, 4096  # samples
+SMALLEST, LARGEST = 128, 8192  # samples
 STATE = np.dtype(
     [
         ("size", "i8"),  # N, real samples
-        ("steps", "i8"),  # of one transform: 5 for 128 samples, 8 for 4096
+        ("steps", "i8"),  # of one transform: 5 for 128 samples, 8 for 8192
         ("turns", "i8"),  # addresses: twiddles w, w^2, w^3 of each pass of radix 4, real then imaginary parts
         ("split", "i8"),  # exp(-2 pi i k / N), real then imaginary parts
         ("places", "i8"),  # int32: where the passes leave bin k, then where they leave bin n - k
@@ -63,6 +63,11 @@ def plan(state: Any, size: int, work: Any) -> None:
     state["steps"], state["turns"], state["split"], state["places"] = _tables(size)
 
 
+def steps(size: int) -> int:
+    """Return the steps of one transform of `size` real samples."""
+    return _passes(size // 2) + 2
+
+
 def _passes(half: int) -> int:
     """Return the passes of radix 4, and one of radix 2 if need be, that transform `half` complex numbers."""
     return -(-(half.bit_length() - 1) // 2)
@@ -88,7 +93,7 @@ def _tables(size: int) -> tuple[int, int, int, int]:
     split = np.stack([np.cos(2 * np.pi * k / size), -np.sin(2 * np.pi * k / size)])
     tables = np.array(turns, np.float32), split.astype(np.float32), np.stack([place, place[-k]]).astype(np.int32)
     turns_at, split_at, places_at = (resident.keep(table) for table in tables)
-    return _passes(half) + 2, turns_at, split_at, places_at
+    return steps(size), turns_at, split_at, places_at
 
 
 @helper

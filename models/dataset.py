@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from autovoice.models import features
-from autovoice.models.features import CENTRE, FLOOR, HOP_S, MELS, SPREAD, TRACKED_S
+from autovoice.dsp.converter import features
+from autovoice.dsp.converter.features import CENTRE, FLOOR, HOP_S, MELS, SPREAD, TRACKED_S
 from safetensors.numpy import load_file, save_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -146,9 +146,9 @@ def example(
     )
 
 
-def disturb(x: Array, gain_db: float, random: Any) -> Array:
-    """Return bands (frames, MELS) as another body, microphone and room would have given them."""
-    places = np.clip(np.arange(MELS) * random.uniform(0.88, 1.12) + random.uniform(-1, 1), 0, MELS - 1)
+def disturb(x: Array, gain_db: float, random: Any, warp: float = 0.12) -> Array:
+    """Return bands (frames, MELS) as another body, microphone and room would have given them; `warp` bounds the body's part."""
+    places = np.clip(np.arange(MELS) * random.uniform(1 - warp, 1 + warp) + random.uniform(-1, 1), 0, MELS - 1)
     low = places.astype(int)
     high = np.minimum(low + 1, MELS - 1)
     log_power = SPREAD * (x[:, low] * (high - places + (low == high)) + x[:, high] * (places - low)) + CENTRE

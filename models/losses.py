@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from autovoice.models import features
+from autovoice.dsp.converter import features
 from torch import Tensor, nn
 
 WINDOWS = (240, 600, 1200)  # samples at 24 kHz

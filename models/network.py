@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from autovoice.models import features
-from autovoice.models.features import FADE_HZ, HARMONIC, MELS, NOISE
+from autovoice.dsp.converter import features
+from autovoice.dsp.converter.features import FADE_HZ, HARMONIC, MELS, NOISE
 from torch import Tensor, nn
 from torch.nn import functional
 

@@ -1,7 +1,9 @@
-"""Training of the converter: a run that can be broken off and taken up again, and a checkpoint in safetensors.
+"""Training of the converter: a run that can be broken off and taken up again, and checkpoints in safetensors.
 
-Every batch follows from the seed and its number, so a run taken up does what it would have done. Beside the weights an
-exponential mean of them is kept, which is what ships. One batch asks for one look-ahead, balanced more often than the others.
+Every batch follows from the seed, its number and the process, so a run taken up does what it would have done. Beside the
+weights an exponential mean of them is kept, which is what ships. One batch asks for one look-ahead, balanced more often than
+the others. After `critic_from` batches a critic joins in (`autovoice.models.discriminator`). Devices, and several of them, are
+Accelerate's business: `accelerate launch -m autovoice.tools.train ...` uses all that there are.
 """
 
 from __future__ import annotations
@@ -15,17 +17,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from autovoice.models import dataset, network
 from autovoice.models.dataset import Normal, Utterance
+from autovoice.models.discriminator import Critic, critic_loss, maker_loss
 from autovoice.models.losses import SpectralLoss
 from autovoice.models.network import LOOKAHEADS, Converter, Synthesis
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 SHARES = {"low": 0.25, "balanced": 0.55, "quality": 0.2}  # of the batches
 WARM = 20  # frames at the start of an example that count for nothing: the network has not heard enough
 CONTENT_WEIGHT = 0.5
+PASSING_WEIGHT, ALIKE_WEIGHT = 0.5, 2.0  # of what the critic says
 MEAN_KEEPS = 0.999
+BETAS, CRITIC_BETAS = (0.9, 0.98), (0.8, 0.99)
+LEAST = 0.02  # of the rate of learning, at the end of the decay
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,104 +45,162 @@ class Plan:
     warm_up: int = 200  # batches
     decay: int = 0  # batches at the end, over which the rate falls to LEAST of itself
     batches: int = 20_000
+    critic_from: int | None = None  # the batch at which the critic begins
+    critic_rate: float = 2e-4
     seed: int = 0
 
     def rate_at(self, number: int) -> float:
         """Return the rate of learning of a batch: rising, constant, falling."""
         rise = min(1.0, (number + 1) / self.warm_up)
         left = (self.batches - number) / self.decay if self.decay else 1.0
-        return self.rate * rise * max(0.02, min(1.0, left))
+        return self.rate * rise * max(LEAST, min(1.0, left))
+
+
+class Trainee(nn.Module):
+    """The converter with its synthesis: one call from features to sound, as several devices need it."""
+
+    def __init__(self) -> None:
+        """Lay out both."""
+        super().__init__()
+        self.converter, self.synthesis = Converter(), Synthesis()
+
+    def forward(self, given: dict[str, Tensor], mode: int) -> tuple[Tensor, Tensor]:
+        """Return the sound, (B, samples), and the content that the encoder hears, (B, frames, 512)."""
+        hidden = self.converter.encode(given["x"], mode)
+        envelopes = self.converter.decode(hidden, given["speaker"], given["pitch"])
+        return self.synthesis(envelopes, given["f0_hz"], given["hiss"]), self.converter.content(hidden)
 
 
 class Run:
-    """A training run: model, its mean, optimiser, and how far it is."""
+    """A training run: converter, its mean, critic, optimisers, and how far it is."""
 
     def __init__(self, plan: Plan, normal: Normal) -> None:
         """Begin."""
         torch.manual_seed(plan.seed)
         self.plan, self.normal, self.number = plan, normal, 0
-        self.model, self.mean = Converter(), Converter()
-        self.mean.load_state_dict(self.model.state_dict())
-        self.synthesis, self.loss = Synthesis(), SpectralLoss()
-        self.optimiser = torch.optim.AdamW(self.model.parameters(), plan.rate, betas=(0.9, 0.98), weight_decay=0.01)
+        self.accelerator = Accelerator()
+        trainee, self.mean = Trainee(), Trainee()
+        self.mean.load_state_dict(trainee.state_dict())
+        self.mean.requires_grad_(False).to(self.accelerator.device)
+        optimiser = torch.optim.AdamW(trainee.parameters(), plan.rate, betas=BETAS, weight_decay=0.01)
+        self.trainee, self.optimiser = self.accelerator.prepare(trainee, optimiser)
+        self.loss = SpectralLoss().to(self.accelerator.device)
+        critic = Critic()
+        critic_optimiser = torch.optim.AdamW(critic.parameters(), plan.critic_rate, betas=CRITIC_BETAS)
+        self.critic, self.critic_optimiser = self.accelerator.prepare(critic, critic_optimiser)
+
+    @property
+    def converter(self) -> Converter:
+        """The converter itself, as it is now."""
+        converter: Converter = self.accelerator.unwrap_model(self.trainee).converter
+        return converter
 
     def examples(self, utterances: list[Utterance]) -> tuple[int, dict[str, Tensor]]:
         """Return the mode and the tensors of the next batch."""
-        random = np.random.default_rng((self.plan.seed, self.number))
-        mode = int(random.choice(len(SHARES), p=list(SHARES.values())))
+        mode = int(np.random.default_rng((self.plan.seed, self.number)).choice(len(SHARES), p=list(SHARES.values())))
+        random = np.random.default_rng((self.plan.seed, self.number, self.accelerator.process_index))
         lookahead = list(LOOKAHEADS.values())[mode]
         drawn = list(dataset.draw(utterances, self.plan.batch, self.plan.frames, lookahead, self.normal, random))
-        return mode, collate(drawn, int(random.integers(2**31)))
+        return mode, self._placed(collate(drawn, int(random.integers(2**31))))
+
+    def _placed(self, given: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {name: tensor.to(self.accelerator.device) for name, tensor in given.items()}
 
     def step(self, utterances: list[Utterance]) -> dict[str, float]:
         """Do one batch; returns the parts of its loss."""
         mode, given = self.examples(utterances)
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate_at(self.number)
-        hidden = self.model.encode(given["x"], mode)
-        envelopes = self.model.decode(hidden, given["speaker"], given["pitch"])
-        made = self.synthesis(envelopes, given["f0_hz"], given["hiss"])
-        begin = WARM * self.synthesis.hop
-        total, parts = self.loss(made[:, begin:], given["sound"][:, begin:])
-        content = (self.model.content(hidden) - given["content"])[:, WARM:].abs().mean()
+        made, heard = self.trainee(given, mode)
+        begin = WARM * round(network.RATE * 0.01)
+        made, wanted = made[:, begin:], given["sound"][:, begin:]
+        total, parts = self.loss(made, wanted)
+        content = (heard - given["content"])[:, WARM:].abs().mean()
+        parts["content"] = content.item()
+        if self.plan.critic_from is not None and self.number >= self.plan.critic_from:
+            parts["critic"] = self._teach_critic(wanted, made.detach(), given["speaker"])
+            self.critic.requires_grad_(False)
+            passing, alike = maker_loss(self.critic(wanted, given["speaker"]), self.critic(made, given["speaker"]))
+            self.critic.requires_grad_(True)
+            total = total + PASSING_WEIGHT * passing + ALIKE_WEIGHT * alike
+            parts |= {"passing": passing.item(), "alike": alike.item()}
         self.optimiser.zero_grad()
-        (total + CONTENT_WEIGHT * content).backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), 3.0)
+        self.accelerator.backward(total + CONTENT_WEIGHT * content)
+        norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), 3.0)
         self.optimiser.step()
         self.number += 1
+        self._follow()
+        return {"total": total.item(), **parts, "gradient": float(norm)}
+
+    def _teach_critic(self, real: Tensor, made: Tensor, speaker: Tensor) -> float:
+        loss = critic_loss(self.critic(real, speaker), self.critic(made, speaker))
+        self.critic_optimiser.zero_grad()
+        self.accelerator.backward(loss)
+        self.critic_optimiser.step()
+        return float(loss)
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the mean towards what the weights are now."""
         keep = min(MEAN_KEEPS, 1 - 1 / (1 + self.number / 10))
-        with torch.no_grad():
-            for mean, now in zip(self.mean.parameters(), self.model.parameters(), strict=True):
-                mean.lerp_(now, 1 - keep)
-        return {"total": total.item(), **parts, "content": content.item(), "gradient": float(norm)}
+        for mean, now in zip(self.mean.converter.parameters(), self.converter.parameters(), strict=True):
+            mean.lerp_(now, 1 - keep)
 
     @torch.no_grad()
     def validate(self, utterances: list[Utterance], mode: str = "balanced") -> dict[str, float]:
-        """Return the mean loss of the kept mean over whole utterances, from their first voice to each other, undisturbed."""
+        """Return the loss of the mean over whole utterances, from their first voice to each other one, undisturbed."""
         lookahead = LOOKAHEADS[mode]
         found: list[dict[str, float]] = []
         for utterance in utterances:
-            frames = len(utterance) - 16
             drawn = [
-                dataset.example(utterance, 0, target, 12, frames, lookahead, self.normal)
+                dataset.example(utterance, 0, target, 12, len(utterance) - 16, lookahead, self.normal)
                 for target in range(1, len(utterance.timbre))
             ]
-            given = collate(drawn, 1)
-            envelopes = self.mean(given["x"], list(LOOKAHEADS).index(mode), given["speaker"], given["pitch"])
-            total, parts = self.loss(self.synthesis(envelopes, given["f0_hz"], given["hiss"]), given["sound"])
-            found.append({"total": total.item(), **parts})
+            given = self._placed(collate(drawn, 1))
+            made, heard = self.mean(given, list(LOOKAHEADS).index(mode))
+            total, parts = self.loss(made, given["sound"])
+            found.append({"total": total.item(), **parts, "content": (heard - given["content"]).abs().mean().item()})
         return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
+    def _holders(self) -> list[tuple[str, nn.Module, Any]]:
+        """Return what is saved: a prefix, the module, and its optimiser."""
+        critic = self.accelerator.unwrap_model(self.critic)
+        return [("", self.converter, self.optimiser), ("critic.", critic, self.critic_optimiser)]
+
     def save(self, path: Path) -> None:
-        """Write all there is to go on from here; the file appears whole or not at all."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"mean.{k}": v for k, v in self.mean.state_dict().items()}
-        for name, parameter in self.model.named_parameters():
-            state = self.optimiser.state.get(parameter, {})
-            tensors |= {f"adam.{part}.{name}": torch.as_tensor(value) for part, value in state.items()}
+        """Write all there is to go on from here; the file appears whole or not at all. In the main process only."""
+        tensors = {f"mean.{k}": v for k, v in self.mean.converter.state_dict().items()}
+        for prefix, module, optimiser in self._holders():
+            tensors |= {f"{prefix}model.{k}": v for k, v in module.state_dict().items()}
+            for name, parameter in module.named_parameters():
+                state = optimiser.state.get(parameter, {})
+                tensors |= {f"{prefix}adam.{part}.{name}": torch.as_tensor(value) for part, value in state.items()}
         tensors |= {"normal.mean": torch.from_numpy(self.normal.mean), "normal.std": torch.from_numpy(self.normal.std)}
         partial = path.with_name(f".{os.getpid()}.{path.name}")
-        save_file({k: v.contiguous() for k, v in tensors.items()}, partial, {"number": str(self.number)})
+        save_file({k: v.contiguous().cpu() for k, v in tensors.items()}, partial, {"number": str(self.number)})
         partial.replace(path)
 
     def resume(self, path: Path) -> None:
         """Go on from a file that `save` wrote."""
         tensors = load_file(path)
-        parts = {
-            part: {k.removeprefix(part): v for k, v in tensors.items() if k.startswith(part)} for part in ("model.", "mean.")
-        }
-        self.model.load_state_dict(parts["model."])
-        self.mean.load_state_dict(parts["mean."])
-        for name, parameter in self.model.named_parameters():
-            kept = {
-                part: tensors[f"adam.{part}.{name}"]
-                for part in ("step", "exp_avg", "exp_avg_sq")
-                if f"adam.{part}.{name}" in tensors
-            }
-            if kept:
-                self.optimiser.state[parameter] = kept
+        self.mean.converter.load_state_dict(_under(tensors, "mean."))
+        for prefix, module, optimiser in self._holders():
+            weights = _under(tensors, f"{prefix}model.")
+            if not weights:  # of a run before it had a critic
+                continue
+            module.load_state_dict(weights)
+            for name, parameter in module.named_parameters():
+                names = {part: f"{prefix}adam.{part}.{name}" for part in ("step", "exp_avg", "exp_avg_sq")}
+                if all(key in tensors for key in names.values()):
+                    optimiser.state[parameter] = {
+                        part: tensors[key].to(parameter.device if part != "step" else "cpu") for part, key in names.items()
+                    }
         self.normal = Normal(tensors["normal.mean"].numpy(), tensors["normal.std"].numpy())
         self.number = number_of(path)
+
+
+def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def number_of(path: Path) -> int:

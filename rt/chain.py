@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -78,9 +78,7 @@ class Chain:
 
     def __post_init__(self) -> None:
         """Load and check every stage."""
-        placed: list[Placed] = []
-        for spec in self.specs:
-            _append(spec, placed)
+        placed = place_all(self.specs)
         if len(placed) > MAX_STAGES:
             raise StageError(f"a chain holds at most {MAX_STAGES} stages, got {len(placed)}")
         object.__setattr__(self, "placed", tuple(placed))
@@ -92,6 +90,15 @@ class Chain:
                 return entry
         raise StageError(f"no stage in the chain is called {key!r}{suggest(key, [p.key for p in self.placed])}")
 
+    def canonical(self, path: str) -> str:
+        """Return a parameter's path; `shift/semitones` also means that of a `shift` which stands in a lane."""
+        key, _, name = path.partition("/")
+        if any(p.key == key for p in self.placed):
+            return path
+        within = f"{re.sub('[^a-z0-9]', '_', key.lower())}_{name}"
+        lanes = [p.key for p in self.placed if is_lane(p) and any(one.name == within for one in p.stage.parameters)]
+        return f"{lanes[0]}/{within}" if lanes else path
+
     def with_values(self, values: Mapping[str, float]) -> Chain:
         """Return this chain with other settings, given by path (`shift/semitones`, `gate/bypass`) and already checked."""
         chain = copy.copy(self)
@@ -101,6 +108,17 @@ class Chain:
             placed.append(replace(p, values=own, bypass=bool(values.get(f"{p.key}/bypass", p.bypass))))
         object.__setattr__(chain, "placed", tuple(placed))
         return chain
+
+    @classmethod
+    def of(cls, placed: Sequence[Placed]) -> Chain:
+        """Return a chain of exactly these, as a lane's worker runs them."""
+        chain = cls(())
+        object.__setattr__(chain, "placed", tuple(placed))
+        return chain
+
+    def all_placed(self) -> tuple[Placed, ...]:
+        """Return every stage that does work, those of a lane in the lane's place."""
+        return tuple(one for p in self.placed for one in (p.stage.plan.inner if is_lane(p) else (p,)))  # type: ignore[attr-defined]
 
     def latency(self, sample_rate: float) -> int:
         """Return the frames by which the chain delays audio at a sample rate in Hz."""
@@ -136,7 +154,7 @@ class Chain:
 
         bus = render(self, dry, sample_rate=sample_rate, block=SEGMENT, trace=True)[1]
         frame = np.arange(len(bus)) * SEGMENT
-        if any(p.stage.name == "pitch" for p in self.placed):  # one point for each decision of the tracker
+        if any(p.stage.name == "pitch" for p in self.all_placed()):  # one point for each decision of the tracker
             kept = np.flatnonzero(np.diff(bus["f0_frame"], prepend=bus["f0_frame"][:1] - 1) > 0)
             bus, frame = bus[kept], bus["f0_frame"][kept]
             bus, frame = bus[frame >= 0], frame[frame >= 0]
@@ -144,26 +162,70 @@ class Chain:
         return Track(time_s=frame / sample_rate, **{name: np.array(bus[name]) for name in names})
 
 
-def _append(spec: Spec, placed: list[Placed]) -> None:
+LOCAL = ("marks",)  # analysis that does not cross to another process, and speaks of no sound that came back from one
+
+
+def place_all(specs: Sequence[Spec], provided: Collection[str] | None = ()) -> list[Placed]:
+    """Place stages in order; analysis that is missing is put in front of what needs it, unless it is `provided`.
+
+    Where `provided` is None, nothing is added.
+    """
+    placed: list[Placed] = []
+    for spec in specs:
+        _append(spec, placed, provided)
+    return placed
+
+
+def _append(spec: Spec, placed: list[Placed], provided: Collection[str] | None) -> None:
     """Place a stage at the end, after the analysis it needs, and what that needs in its turn."""
-    entry = _place(spec, {p.key for p in placed})
-    for needed in getattr(entry.stage.module, "REQUIRES", ()):
-        if all(p.stage.name != needed for p in placed):
-            _append(needed, placed)
+    entry = _place(spec, placed)
+    if provided is not None:
+        for needed in getattr(entry.stage.module, "REQUIRES", ()):
+            if needed not in _present(placed, needed in LOCAL) and needed not in provided:
+                _append(needed, placed, provided)
     placed.append(entry)
 
 
-def _place(spec: Spec, taken: set[str]) -> Placed:
+def is_lane(placed: Placed) -> bool:
+    """Say whether a process of its own does the work."""
+    return placed.stage.name.startswith("lane:")
+
+
+def _present(placed: Sequence[Placed], local: bool = False) -> set[str]:
+    """Return which stages stand in a chain; with `local`, behind its last lane."""
+    after = max((k + 1 for k, p in enumerate(placed) if is_lane(p)), default=0) if local else 0
+    return {p.stage.name for p in placed[after:]}
+
+
+def _place(spec: Spec, placed: Sequence[Placed]) -> Placed:
+    taken = {p.key for p in placed}
     if isinstance(spec, str):
         spec = {"stage": spec}
     settings = dict(spec)
     name = settings.pop("stage", None)
+    if "lane" in settings or (isinstance(name, str) and name.startswith("lane:")):
+        return _place_lane(spec, placed)
     if not isinstance(name, str):
         raise StageError(f"a stage is named by a string under 'stage', got {name!r}")
     given = settings.pop("name", None)
     bypass = bool(settings.pop("bypass", False))
     stage = load(name)
-    key = str(given) if given is not None else _free_key(stage.name, taken)
+    return _settled(stage, stage.name, given, bypass, settings, taken)
+
+
+def _place_lane(spec: Mapping[str, object], placed: Sequence[Placed]) -> Placed:
+    """Place a lane, with the analysis in its worker that the bus does not bring there."""
+    from autovoice.rt.lane.stage import load_lane, read
+
+    name, settings = read(spec, _present(placed) - set(LOCAL))
+    given = settings.pop("name", None)
+    bypass = bool(settings.pop("bypass", False))
+    return _settled(load_lane(name), "lane", given, bypass, settings, {p.key for p in placed})
+
+
+def _settled(stage: Stage, name: str, given: object, bypass: bool, settings: Mapping[str, object], taken: set[str]) -> Placed:
+    """Give a stage its key and its values."""
+    key = str(given) if given is not None else _free_key(name, taken)
     if not _KEY.fullmatch(key):
         raise StageError(f"a stage's name in the chain has 1 to 32 letters, digits, _ and -, got {key[:80]!r}")
     if key in taken or key == "master":

@@ -96,9 +96,12 @@ class Engine:
                 self._processor.keep_worst()
                 self._processor.open_control()
                 self._prepare_recorder(self._processor)
+                self._processor.rack.wake(live=True)
                 backend.start(self._processor)
             except BaseException:
                 backend.close()
+                if self._processor is not None:
+                    self._processor.rack.rest()
                 raise
             self._backend, self._running, self.trouble = backend, True, None
             self._publish(self._processor)
@@ -185,6 +188,8 @@ class Engine:
                 if self._backend is not None:
                     self._backend.close()
                 self._backend, self._running = None, False
+                if self._processor is not None:
+                    self._processor.rack.rest()
 
     def __enter__(self) -> Self:
         """Start."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from autovoice.dsp.stage import SEGMENT, Param
@@ -22,6 +23,9 @@ from autovoice.rt.layout import (
     SLOT,
 )
 from autovoice.rt.memory import Arena, address_of, aligned
+
+if TYPE_CHECKING:
+    from autovoice.rt.lane.host import Lane
 
 BYPASS = Param("bypass", "", 0, 1, 0, "switch", "1 = hear the stage's input, delayed as the stage delays")
 BYPASS_MS = 10.0
@@ -53,10 +57,21 @@ class ChainImage:
     """One chain, ready to be published; its memory lives as long as this object. Control thread only."""
 
     def __init__(
-        self, chain: Chain, uids: dict[str, int], sample_rate: float, channels: int, latency: int, settle: int = 0
+        self,
+        chain: Chain,
+        uids: dict[str, int],
+        sample_rate: float,
+        channels: int,
+        latency: int,
+        settle: int = 0,
+        lanes: Mapping[str, Lane] | None = None,
     ) -> None:
-        """Lay out `chain`, padded to `latency` frames of delay; a swap lets it run unheard for `settle` frames at least."""
+        """Lay out `chain`, padded to `latency` frames of delay; a swap lets it run unheard for `settle` frames at least.
+
+        `lanes` are those that it plays through, by the stages' names in the chain.
+        """
         self.chain = chain
+        self.lanes = dict(lanes or {})
         self.uids = uids
         lines = [delay_length(p.stage.latency(sample_rate, p.options)) for p in chain.placed]
         pad = latency - chain.latency(sample_rate)
@@ -116,6 +131,8 @@ class ChainImage:
         if values:
             state["memory"] = [address_of(row) for row in memory]
         p.stage.prepare(state.view(np.recarray), sample_rate, p.options)
+        if lane := self.lanes.get(p.key):
+            state["lane"] = lane.address
         parameters = self.arena.take(p.stage.parameter_block)
         cells = self.arena.take(CELL, max(len(p.stage.parameters), 1))
         for cell, parameter in zip(cells, p.stage.parameters, strict=False):
@@ -155,7 +172,7 @@ class ChainImage:
             if found is None or found[1].stage is not p.stage or found[1].options != p.options:
                 continue
             source, target = old.slots[found[0]], self.slots[k]
-            if keep_state:
+            if keep_state and self.lanes.get(p.key) is old.lanes.get(p.key):
                 state, line = self._sizes[k]
                 plan.append(_copy(COPY_BYTES, source["state"], target["state"], state))
                 plan += self._memory_copies(old, found[0], k)

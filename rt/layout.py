@@ -170,6 +170,30 @@ SCOPE = np.dtype(
 )
 """The newest frames of the first input and the first output channel, for those who look on."""
 
+MAX_LANES = 8  # that play at once
+LANE_KEY_BYTES, LANE_TROUBLE_BYTES = 48, 208
+
+LANE_COUNTS = np.dtype([("hops", "i8"), ("misses", "i8"), ("dry_frames", "i8")], align=True)
+"""What the audio thread counts of lanes: hops handed over, hops that were not there at their time, frames not wholly wet."""
+
+LANE_VIEW = np.dtype(
+    [
+        ("counts", LANE_COUNTS),
+        ("state", "i8"),  # of LANE_STATES; the rest is written by control
+        ("pid", "i8"),  # of the worker that is heard, 0 = none
+        ("standby_pid", "i8"),
+        ("priority", "i8"),  # real-time priority that the host granted it, 0 = none
+        ("restarts", "i8"),
+        ("key", "u1", (LANE_KEY_BYTES,)),  # UTF-8, padded with zeros; empty = no lane
+        ("trouble", "u1", (LANE_TROUBLE_BYTES,)),  # why the last worker ended
+    ],
+    align=True,
+)
+"""What everybody may know of a lane."""
+LANE_STATES = "closed", "starting", "playing", "restarting", "waiting", "failed"
+LANE_CLOSED, LANE_STARTING, LANE_PLAYING, LANE_RESTARTING, LANE_WAITING, LANE_FAILED = range(6)
+"""No worker wanted; the first one loads; one answers; the next one loads; one is started after a while; none will come."""
+
 TELEMETRY = np.dtype(
     [
         ("magic", "i8"),
@@ -201,6 +225,8 @@ TELEMETRY = np.dtype(
         ("in_peak", "f4"),  # decaying peak meters, amplitude
         ("out_peak", "f4"),
         ("bus", BUS),
+        ("lanes", LANE_COUNTS),  # of all lanes that ever played
+        ("lane", LANE_VIEW, (MAX_LANES,)),
         ("driver", "i8", (LINE,)),  # written by other driver threads: xruns, shutdown, buffer size, freewheel, ...
         ("callback", "i8", (HISTOGRAM,)),
         ("stage", "i8", (MAX_STAGES, HISTOGRAM)),

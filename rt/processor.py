@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -15,6 +16,7 @@ from autovoice.rt.callback import RECORDER, RETIRED, RUN, SCOPE_PAGE
 from autovoice.rt.chain import Chain, check_channels
 from autovoice.rt.image import BYPASS, ROW_BYTES, ChainImage, delay_length, glide_frames, lay_cell
 from autovoice.rt.journal import ControlPage
+from autovoice.rt.lane.rack import NO_LANES, Lanes, Rack
 from autovoice.rt.layout import (
     BYPASS_INDEX,
     CONTROL,
@@ -109,10 +111,13 @@ class Processor:
         self.page: ControlPage | None = None  # what surfaces of control share, once `open_control` was called
         self._control: Arena | None = None
         self._scope: Arena | None = None
+        self.rack = Rack(self.telemetry.array, self.sample_rate, channels)
+        weakref.finalize(self, self.rack.rest)
         self._record = self._arena.take(ENGINE)
         self.engine = self._record[0]
         self._lay_out(line, block)
-        self.image = self._image(chain)
+        self.image = self._image(chain, self.rack.lay(chain))
+        self.rack.keep(self.image)
         self.engine["current"] = self.image.address
         self.telemetry.array[0]["stages"] = len(chain.placed)
         self._retired: ChainImage | None = None
@@ -169,11 +174,13 @@ class Processor:
             )
         return self._uids.setdefault((key, stage), MASTER_UID + 1 + len(self._uids))
 
-    def _image(self, chain: Chain, *, keep_state: bool = False, follow: bool = False, settle: int = 0) -> ChainImage:
+    def _image(
+        self, chain: Chain, lanes: Lanes = NO_LANES, *, keep_state: bool = False, follow: bool = False, settle: int = 0
+    ) -> ChainImage:
         uids = {p.key: self._uid(p.key, p.stage.name) for p in chain.placed}
         self._generation += 1
         self.worst.name_stages(self._generation, [p.key for p in chain.placed])
-        image = ChainImage(chain, uids, self.sample_rate, self.channels, self.latency, settle)
+        image = ChainImage(chain, uids, self.sample_rate, self.channels, self.latency, settle, lanes)
         image.record[0]["generation"] = self._generation
         self.published[self._generation] = Published(chain, uids, keep_state, follow)
         self.published.pop(self._generation - REMEMBERED, None)
@@ -264,7 +271,7 @@ class Processor:
         with self._lock:
             events = np.zeros(len(changes), EVENT)
             checked = []
-            for k, (path, value) in enumerate(changes):
+            for k, (path, value) in enumerate((self.chain.canonical(path), value) for path, value in changes):
                 uid, index, parameter = self.resolve(path)
                 try:
                     number = parameter.check(value)
@@ -316,12 +323,15 @@ class Processor:
         self._check_latency(chain)
         if running:  # an earlier swap may still be fading; others may move parameters meanwhile
             self._await(self._settled, timeout_s)
-        with self._lock:
-            image = self._image(chain, keep_state=keep_state and running, follow=follow and running, settle=settle)
+        keep = keep_state and running
+        lanes = self.rack.lay(chain, self.image if keep else None)  # before the lock: a worker may take a second to load
+        with self._lock, self.rack.tried(lanes):
+            image = self._image(chain, lanes, keep_state=keep, follow=follow and running, settle=settle)
             if not running:
                 self.image, self._retired = image, None
                 self.engine["current"] = image.address
                 self.engine["next"] = self.engine["incoming"] = self.engine["retired"] = 0  # a swap that the stop cut short
+                self.rack.keep(image)
             else:
                 self._await(self._settled, timeout_s)
                 self._publish(image, keep_state, follow)
@@ -344,13 +354,15 @@ class Processor:
         self._check_latency(chain)
         with self._lock:
             self.collect()
-            image = self._image(chain, keep_state=keep_state, follow=follow, settle=settle)
+            lanes = self.rack.lay(chain, self.image if keep_state else None)
+            image = self._image(chain, lanes, keep_state=keep_state, follow=follow, settle=settle)
             self._publish(image, keep_state, follow)
             return image
 
     def _publish(self, image: ChainImage, keep_state: bool, follow: bool) -> None:
         image.inherit(self.image, keep_state=keep_state, follow=follow)
         self._retired, self.image = self.image, image
+        self.rack.keep(self._retired, image)
         atomics.store(self.address + NEXT, image.address)
 
     def collect(self) -> None:
@@ -359,6 +371,7 @@ class Processor:
             if self._retired is not None and atomics.load(self.address + RETIRED) == self._retired.address:
                 atomics.store(self.address + RETIRED, 0)
                 self._retired = None
+                self.rack.keep(self.image)
 
     def _settled(self) -> bool:
         """Whether the last swap is over, so that another may begin."""
@@ -377,7 +390,8 @@ class Processor:
             time.sleep(0.0005)
 
     def close(self) -> None:
-        """Release descriptors; the driver must have stopped."""
+        """Release descriptors, end the lanes' workers; the driver must have stopped."""
+        self.rack.close()
         self._shared.close()
         self._worst.close()
         for arena in (self._control, self._scope):

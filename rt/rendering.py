@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,15 +35,26 @@ def render(
     given = check_channels(1 if sound.ndim == 1 else sound.shape[0])
     wanted = given if channels is None else check_channels(channels)
     processor = Processor(chain, sample_rate=sample_rate, in_channels=given, out_channels=wanted, block=block)
-    skip = processor.latency if compensate else 0
-    frames = sound.shape[-1] + skip
-    inputs = np.zeros((given, frames), np.float32)
-    inputs[:, : sound.shape[-1]] = sound
-    outputs = np.zeros((wanted, frames), np.float32)
-    bus = np.zeros(frames // SEGMENT + 2, BUS)
-    if trace:
-        processor.engine["trace"] = address_of(bus)
-    waiting = sorted(events, key=lambda e: e.frame)
+    with contextlib.closing(processor):
+        skip = processor.latency if compensate else 0
+        frames = sound.shape[-1] + skip
+        inputs = np.zeros((given, frames), np.float32)
+        inputs[:, : sound.shape[-1]] = sound
+        outputs = np.zeros((wanted, frames), np.float32)
+        bus = np.zeros(frames // SEGMENT + 2, BUS)
+        if trace:
+            processor.engine["trace"] = address_of(bus)
+        _run(processor, inputs, outputs, sorted(events, key=lambda e: e.frame), block)
+        processor.rack.check()
+    wet = outputs[:, skip:]
+    return (wet[0] if sound.ndim == 1 and wanted == 1 else wet), bus[: -(-frames // SEGMENT)]
+
+
+def _run(
+    processor: Processor, inputs: np.ndarray[Any, Any], outputs: np.ndarray[Any, Any], waiting: Sequence[Event], block: int
+) -> None:
+    """Process all frames of `inputs`, shape (channels, frames), with events sorted by frame."""
+    frames = inputs.shape[1]
     pointers = np.zeros(2 * MAX_CHANNELS, np.int64)
     at = 0
     while at < frames:
@@ -53,12 +65,9 @@ def render(
             processor.send([(e.path, e.value) for e in ahead if e.frame == group_frame], group_frame)
         waiting = [e for e in waiting if e.frame >= until]
         count = min(frames, until) - at
-        for c in range(given):
-            pointers[c] = address_of(inputs[c]) + 4 * at
-        for c in range(wanted):
-            pointers[MAX_CHANNELS + c] = address_of(outputs[c]) + 4 * at
+        for k, row in enumerate(inputs):
+            pointers[k] = address_of(row) + 4 * at
+        for k, row in enumerate(outputs):
+            pointers[MAX_CHANNELS + k] = address_of(row) + 4 * at
         RUN_FILE.ctypes(processor.run, processor.address, address_of(pointers), count, block)
         at += count
-    processor.close()
-    wet = outputs[:, skip:]
-    return (wet[0] if sound.ndim == 1 and wanted == 1 else wet), bus[: -(-frames // SEGMENT)]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from autovoice.rt.layout import BLOCK_NOW, SHUTDOWN, SUB_BUCKETS, TELEMETRY, XRUNS
+from autovoice.rt.layout import BLOCK_NOW, LANE_STATES, SHUTDOWN, SUB_BUCKETS, TELEMETRY, XRUNS
 
-MAGIC = 0x4156_5445_4C45_0002  # "AVTELE", layout 2
+MAGIC = 0x4156_5445_4C45_0003  # "AVTELE", layout 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +22,21 @@ class Percentiles:
     p99: float
     p999: float
     max: float
+
+
+@dataclass(frozen=True, slots=True)
+class LaneStats:
+    """A lane and its worker."""
+
+    state: str  # of LANE_STATES
+    hops: int  # handed over
+    misses: int  # hops that were not there at their time
+    dry_frames: int  # that were not wholly the worker's
+    restarts: int  # workers that ended
+    pid: int  # of the worker that is heard, 0 = none
+    standby_pid: int  # of the one that stands by, 0 = none
+    priority: int  # real-time priority that the host granted the worker, 0 = none
+    trouble: str  # why the last worker ended, empty = none has
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +67,9 @@ class Stats:
     record_dropped: int  # frames lost to a full recorder
     alive: bool  # the driver still calls us
     stage_us: dict[str, Percentiles] = field(default_factory=dict)
+    lane_hops: int = 0  # handed to workers, of all lanes since the start
+    lane_misses: int = 0  # of these, not there at their time: the dry sound was heard
+    lanes: dict[str, LaneStats] = field(default_factory=dict)
 
 
 class Telemetry:
@@ -119,7 +137,33 @@ class Telemetry:
             record_dropped=int(r["record_dropped"]),
             alive=self.driver(SHUTDOWN) == 0,
             stage_us={name: percentiles(np.array(r["stage"][k])) for k, name in enumerate(stage_names)},
+            lane_hops=int(r["lanes"]["hops"]),
+            lane_misses=int(r["lanes"]["misses"]),
+            lanes=lanes_of(r["lane"]),
         )
+
+    def lanes(self) -> dict[str, LaneStats]:
+        """Read the lanes that there are, by name."""
+        return lanes_of(self._record["lane"])
+
+
+def lanes_of(rows: np.ndarray[Any, Any]) -> dict[str, LaneStats]:
+    """Read telemetry's rows of lanes; during a swap the newer of two that are called the same."""
+    found = {}
+    for row in rows:
+        if key := _text(row["key"]):
+            counts = row["counts"]
+            found[key] = LaneStats(
+                state=LANE_STATES[int(row["state"])],
+                trouble=_text(row["trouble"]),
+                **{name: int(counts[name]) for name in ("hops", "misses", "dry_frames")},
+                **{name: int(row[name]) for name in ("restarts", "pid", "standby_pid", "priority")},
+            )
+    return found
+
+
+def _text(data: np.ndarray[Any, Any]) -> str:
+    return data.tobytes().rstrip(b"\0").decode(errors="replace")
 
 
 def _edges() -> np.ndarray[Any, Any]:

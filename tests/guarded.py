@@ -10,6 +10,7 @@ import ctypes
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
@@ -19,11 +20,12 @@ from typing import Any
 
 from autovoice.rt import Chain, Engine
 from autovoice.rt.midi_input import MidiMap, Player, midi_input
-from support import DEMO
+from support import DEMO, played, wait_until
 
 KEYBOARD = "2400 0 60 1200 600 64 1200 1200 67 600"  # frames of the loop; then frame, note and length of each
 NOBODY = 255  # a uid
-LIVE_S, SWAP_S, FAULT_S = 4.0, 0.2, 0.1
+LIVE_S, SWAP_S, SWAPS = 3.0, 0.2, 10
+FAULT_FRAMES = 4_800
 watcher = ctypes.CDLL(None)
 watcher.rt_name.restype, watcher.rt_count.restype, watcher.rt_entries.restype = ctypes.c_char_p, ctypes.c_long, ctypes.c_long
 
@@ -48,10 +50,10 @@ def watch(engine: Engine) -> None:
 
 
 def move_and_swap(engine: Engine, chains: list[Chain], seconds: float) -> None:
-    """Send a thousand parameter moves a second and a new chain every SWAP_S."""
+    """Send a thousand parameter moves a second and a new chain every SWAP_S, and at least SWAPS."""
     begin = swapped = time.monotonic()
     sent = 0
-    while (now := time.monotonic()) - begin < seconds:
+    while (now := time.monotonic()) - begin < seconds or engine.stats().swaps < SWAPS:
         if now - swapped > SWAP_S:
             swapped = now
             engine.swap(random.choice(chains))
@@ -106,10 +108,19 @@ def main() -> None:
         found |= {"events": stats.events_applied, "swaps": stats.swaps, "midi": midi_input(engine.processor).counts["heard"]}
         for name, chain in planted.items():
             engine.swap(chain)
-            time.sleep(FAULT_S)
+            played(engine, FAULT_FRAMES)
             before = counts()
-            time.sleep(FAULT_S)
+            played(engine, FAULT_FRAMES)
             found["planted"][name] = since(before)
+    lane = Chain(["highpass", {"lane": ["gain"], "hop": 2}, "limiter"])
+    with Engine(lane, backend="jack", server=server, name="guarded", in_channels=2, out_channels=2) as engine:
+        watch(engine)
+        before = counts()
+        lanes = engine.processor.telemetry.lanes
+        wait_until(lambda: lanes()["lane"].hops > 500)
+        os.kill(lanes()["lane"].pid, signal.SIGKILL)
+        wait_until(lambda: lanes()["lane"].misses > 20)
+        found["lane"] = since(before)
     print(json.dumps(found))
 
 

@@ -18,6 +18,8 @@ COMMANDS = {
     "do": "autovoice.tools.send:do_command",
     "view": "autovoice.tools.view.command",
     "render": "autovoice.tools.render",
+    "convert": "autovoice.tools.convert",
+    "voices": "autovoice.tools.voices",
     "replay": "autovoice.tools.replay",
     "analyse": "autovoice.tools.analyse",
     "stages": "autovoice.tools.manual",

@@ -21,6 +21,7 @@ from autovoice.tools.options import Command, CommandError
 from autovoice.tools.values import Whole
 
 if TYPE_CHECKING:
+    from autovoice.models.manager import VoiceSlots
     from autovoice.rt import Chain, Engine
     from autovoice.rt.chain import Spec
     from autovoice.rt.control.autosave import State
@@ -221,6 +222,13 @@ def last_state(request: Mapping[str, Any]) -> State | None:
     return state
 
 
+def _cast() -> VoiceSlots:
+    """Return who knows the voices by name: loaded when a chain is played that has any."""
+    from autovoice.models.manager import converter_slots
+
+    return converter_slots()
+
+
 def conduct(
     engine: Engine, request: Mapping[str, Any], osc: OscSettings | None, web: WebSettings | None, sound: Sound
 ) -> Conductor:
@@ -238,6 +246,7 @@ def conduct(
         preset=sound.preset,
         scene=sound.scene,
         resumed=sound.resumed,
+        cast=_cast,
     )
     logs.bind(session=conductor.session)
     if web is not None and web.token is not None:

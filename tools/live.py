@@ -14,7 +14,7 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import click
-from autovoice.tools import logs
+from autovoice.tools import convert, logs
 from autovoice.tools.compiling import Compiling, compile_apart
 from autovoice.tools.control import (
     Sound,
@@ -81,6 +81,8 @@ class StopSignals:
 @click.option("--block", type=Whole(1, 8192), metavar="FRAMES", help="Frames in a block.  [default: the driver's own]")
 @click.option("--rate", type=Real(8000, 192_000), metavar="HZ", help="Sample rate.  [default: the driver's own]")
 @chain_options
+@click.option("--voice", metavar="NAME", help="Become this voice, with the stage convert; see autovoice voices.")
+@click.option("--emotion", metavar="NAME", help="With --voice. " + convert.EMOTION_HELP)
 @click.option("--server", metavar="NAME", help="JACK server.  [default: JACK's own]")
 @click.option(
     "--connect", multiple=True, metavar="IN=PORT,OUT=PORT", help="Connect to these JACK ports; MIDI=PORT too. Repeatable."
@@ -171,8 +173,15 @@ def _sound(request: dict[str, Any]) -> Sound:
     if (state := last_state(request)) is not None:
         return Sound(state.sound.stages, (), dict(state.sound.master), state.sound.channels, state.preset, state.scene, True)
     specs, master, channels = chain_specs(request)
+    settings = request["settings"]
+    if request["voice"] is not None:
+        if request["chain"] is None and request["preset"] is None:
+            specs = [*convert.STAGES, *request["stages"]]
+        settings = (*convert.settings_of(specs, {name: request[name] for name in ("voice", "emotion")}), *settings)
+    elif request["emotion"] is not None:
+        raise CommandError("--emotion goes with --voice NAME")
     preset = Path(request["preset"]).stem if request["preset"] is not None else None
-    return Sound(specs, request["settings"], master, channels, preset)
+    return Sound(specs, settings, master, channels, preset)
 
 
 def _engine(request: dict[str, Any], sound: Sound) -> tuple[Engine, dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -99,6 +100,10 @@ class FileRender:
         )
         if self._changes:
             processor.send(self._changes, 0)
+        with contextlib.closing(processor):
+            return self._render(processor, source, target, progress)
+
+    def _render(self, processor: Processor, source: Any, target: Any, progress: Callable[[int], None] | None) -> Rendered:
         piece = self._block * PIECE_BLOCKS
         inputs = np.zeros((self.in_channels, piece), np.float32)
         outputs = np.zeros((self.channels, piece), np.float32)
@@ -122,13 +127,13 @@ class FileRender:
             skip = max(skip - piece, 0)
             left -= wet.shape[1]
             peak = max(peak, float(np.abs(wet).max(initial=0)))
+            processor.rack.check()
             target.write(wet.T)
             if progress is not None:
                 progress(wet.shape[1])
         nonfinite = int(processor.telemetry["nonfinite_in"])
         if isinstance(source, Stretcher):
             nonfinite += source.nonfinite
-        processor.close()
         return Rendered(self.frames, self.channels, self.sample_rate, self.latency, peak, nonfinite)
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from autovoice.rt.chain import Chain
+from autovoice.rt.chain import Chain, Placed, is_lane
 
 LIMIT = 200  # steps
 GESTURE_NS = 1_000_000_000  # moves of one path that are no further apart are one gesture
@@ -36,7 +36,11 @@ class Moment:
 
 def layout_of(chain: Chain) -> tuple[tuple[str, str, tuple[tuple[str, object], ...]], ...]:
     """Return what makes two chains the same but for their values: names, code and options of the stages, in order."""
-    return tuple((p.key, str(p.stage.module.__file__), tuple(sorted(p.options.items()))) for p in chain.placed)
+    return tuple((p.key, _code(p), tuple(sorted(p.options.items()))) for p in chain.placed)
+
+
+def _code(placed: Placed) -> str:
+    return placed.stage.name if is_lane(placed) else str(placed.stage.module.__file__)
 
 
 @dataclass(slots=True)

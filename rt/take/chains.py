@@ -2,19 +2,33 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
 from autovoice.dsp.stage import StageError
 from autovoice.dsp.toolchain import cache_folder
-from autovoice.rt.chain import Chain, Placed
+from autovoice.rt.chain import Chain, Placed, is_lane
+from autovoice.rt.lane.naming import foreign
 from autovoice.rt.take.log import StageLine, TakeError
 
 
 def code_of(placed: Placed) -> str:
-    """Return a hash of the sources that a stage was compiled from."""
+    """Return a hash of the sources that a stage was compiled from, or those of a lane were, or of a lane's model."""
+    if is_lane(placed):
+        return lane_code(placed)
     return cache_folder(Path(str(placed.stage.module.__file__))).name.rpartition("-")[2]
+
+
+def lane_code(placed: Placed) -> str:
+    """Return a hash of what a lane runs; of a Python module that is not a file, of its name alone."""
+    plan = placed.stage.plan  # type: ignore[attr-defined]
+    digest = hashlib.sha256("".join(code_of(one) for one in plan.inner).encode())
+    if not plan.inner:
+        path = Path(plan.text.rpartition(":")[0] if plan.kind == "python" else plan.text)
+        digest.update(path.read_bytes() if path.is_file() else plan.text.encode())
+    return digest.hexdigest()[:16]
 
 
 def own_file(placed: Placed) -> str | None:
@@ -49,7 +63,11 @@ def build(stages: tuple[StageLine, ...], allowed: Collection[str] = ()) -> Chain
     specs: list[dict[str, Any]] = []
     for one in stages:
         stage = one.stage
-        if stage.endswith(".py"):
+        if stage.startswith("lane:"):
+            for path in foreign(stage):
+                if path not in allowed:
+                    raise TakeError(f"the take runs somebody's own code: read {path}, then allow it with --allow-stage {path}")
+        elif stage.endswith(".py"):
             if Path(stage).name not in own:
                 raise TakeError(f"the take runs code of somebody's own: read {stage}, then allow it with --allow-stage {stage}")
             stage = own[Path(stage).name]

@@ -67,6 +67,12 @@ def test_demo_chain_allocates_locks_reads_and_sleeps_nowhere_with_events_swaps_m
     assert watched["live"] == {}
 
 
+def test_a_lane_allocates_locks_reads_and_sleeps_nowhere_on_the_audio_thread_even_when_its_worker_is_killed(
+    watched: dict[str, Any],
+) -> None:
+    assert watched["lane"] == {}
+
+
 def test_watcher_saw_every_callback_and_the_moves_and_swaps_did_arrive(watched: dict[str, Any]) -> None:
     assert watched["entries"] >= 2 * watched["cycles"] > 2000  # for the MIDI of a block, and for its sound
     assert watched["events"] > 2000

@@ -26,6 +26,9 @@ OWNED_BY_NOTHING = {"NRT_incref", "NRT_decref", "NRT_MemInfo_call_dtor"}  # of v
 OUTSIDE_STAGES = {
     "_loop": {"clock_nanosleep"},  # sleeps between callbacks, which is its purpose
     "_run": {"pthread_self"},  # reads the thread's own register
+    "_lane": {"sem_post"},  # wakes the worker: the one visit to the kernel that the audio thread makes, once a hop
+    "_wait_for": {"sem_clockwait"},  # of a renderer, by an address that a live engine never calls
+    "_serve": {"sem_post", "sem_clockwait"},  # the worker's own loop, in its own process
 }
 
 
@@ -59,7 +62,7 @@ def test_every_stage_and_callback_that_runs_needs_only_pure_functions(tmp_path: 
     entries = compiled_entries()
     assert {f"{name}:{name}" for name in stage_names()} <= set(entries)
     assert {"callback:_run", "midi:_hear_block", "jack:_process", "jack:_latency"} <= set(entries)
-    assert {"null:_loop", "portaudio:_callback"} <= set(entries)
+    assert {"null:_loop", "portaudio:_callback", "audio:_lane", "audio:_wait_for", "chain_worker:_serve"} <= set(entries)
     for name, entry in entries.items():
         needs = needed_symbols(object_code(entry), tmp_path)
         assert not [s for s in needs if s.startswith(FORBIDDEN)], name

@@ -58,6 +58,7 @@ class Metrics(Collector):
         samples = {k: int(telemetry[f"nonfinite_{k}"]) for k in ("in", "out")}
         yield _by("nonfinite_samples", "samples that were not numbers, replaced by 0", "point", labels, samples)
         yield self._histogram(labels)
+        yield from self._lanes(labels)
         rate = float(telemetry["sample_rate"])
         running = int(not telemetry.driver(SHUTDOWN) and self._readings.trouble() is None)
         gauges = (
@@ -88,6 +89,18 @@ class Metrics(Collector):
         info = InfoMetricFamily("autovoice_engine", "what plays", labels=LABELS)
         info.add_metric(labels, about)
         yield info
+
+    def _lanes(self, labels: list[str]) -> Iterator[Metric]:
+        """Yield what is counted of all lanes, and the state of each."""
+        counts = self._surface.telemetry["lanes"]
+        yield _one(CounterMetricFamily, "lane_hops", "hops handed to lanes", labels, int(counts["hops"]))
+        yield _one(CounterMetricFamily, "lane_misses", "hops that were not there at their time", labels, int(counts["misses"]))
+        yield _one(CounterMetricFamily, "lane_dry_frames", "frames not wholly a worker's", labels, int(counts["dry_frames"]))
+        lanes = self._surface.telemetry.lanes()
+        restarts = {key: lane.restarts for key, lane in lanes.items()}
+        playing = {key: int(lane.state == "playing") for key, lane in lanes.items()}
+        yield _by("lane_restarts", "workers that ended", "lane", labels, restarts)
+        yield _by("lane_up", "1 while a worker plays", "lane", labels, playing, GaugeMetricFamily)
 
     def _histogram(self, labels: list[str]) -> Metric:
         """Return the callback times; an upper edge counts the fine buckets, 3 % wide, whose middle lies below it."""

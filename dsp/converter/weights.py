@@ -1,0 +1,34 @@
+"""The converter's weights: read from the file that ships, laid out as tiles of 16-bit integers with a scale for each row."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import load_file
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+WEIGHTS_FILE = Path(__file__).parents[1] / "weights" / "convert.safetensors"
+WHOLE = 32767  # the largest integer of a weight
+
+
+@cache
+def tensors() -> dict[str, Array]:
+    """Return what the file holds, as float32."""
+    return {name: np.asarray(values, np.float32) for name, values in load_file(WEIGHTS_FILE).items()}
+
+
+def integers(matrix: Array) -> tuple[Array, Array]:
+    """Return a matrix (rows, columns) as int16 and the float32 scales of its rows, whose product it is but for rounding."""
+    largest = np.maximum(np.abs(matrix).max(1), 1e-12)
+    scales = (largest / WHOLE).astype(np.float32)
+    return np.rint(matrix / scales[:, None]).astype(np.int16), scales
+
+
+def rounded(matrix: Array) -> Array:
+    """Return a matrix as the converter computes with it, float32."""
+    whole, scales = integers(matrix)
+    return np.asarray(whole * scales[:, None], np.float32)

@@ -1,0 +1,65 @@
+"""Our own converter for the bench: the stage `convert` by itself, in one of its latency modes, as it would sound live.
+
+A target that does not ship is enrolled from its references, as anybody's voice is.
+"""
+
+from __future__ import annotations
+
+import time
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from autovoice.tools.quality import material
+from autovoice.tools.quality.converters import Converted, Of
+from autovoice.tools.quality.signal import Array, resample
+
+if TYPE_CHECKING:
+    from autovoice.models.manager import VoiceSlots
+    from autovoice.models.voices import Voice
+    from autovoice.rt import Chain
+
+LIVE_RATE = 48_000  # Hz
+MODES = ("low", "balanced", "quality")
+
+
+def converter(mode: str) -> Of:
+    """Return the converter of one mode; targets are the teacher's names of voices, or ours of those that ship."""
+
+    def convert(source: Array, rate: int, target: str) -> Converted:
+        chain = _chain(mode, target)
+        sound = resample(source, rate, LIVE_RATE)
+        begun = time.process_time()
+        wet = chain.render(sound, sample_rate=LIVE_RATE, compensate=False)
+        seconds = time.process_time() - begun
+        return resample(wet, LIVE_RATE, rate)[: len(source)], chain.latency(LIVE_RATE) / LIVE_RATE, seconds
+
+    return lambda source, target: convert(source.sound, source.rate, target)
+
+
+@cache
+def _chain(mode: str, target: str) -> Chain:
+    from autovoice.models.shipped import NAMES
+    from autovoice.rt import Chain
+
+    ours = {origin: name for name, origin in NAMES.items()}
+    slot = _slots().acquire(ours.get(target, target))  # held as long as the process lives
+    chain = Chain([{"stage": "convert", "mode": mode, "voice": slot}])
+    chain.render(np.zeros(LIVE_RATE // 10, np.float32), sample_rate=LIVE_RATE)  # compiled before anything is timed
+    return chain
+
+
+@cache
+def _slots() -> VoiceSlots:
+    from autovoice.dsp.converter import voices as table
+    from autovoice.models.manager import VoiceSlots
+
+    return VoiceSlots(table.put_voice, slots=table.SLOTS, fixed=table.voices(), find=_enrolled)
+
+
+def _enrolled(target: str) -> Voice:
+    from autovoice.models.enrolment import enrol
+
+    material.references(target)
+    voice, _ = enrol(material.reference_files(target), f"{target} as enrolled", "a synthetic voice")
+    return voice

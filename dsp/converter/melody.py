@@ -7,7 +7,9 @@ earlier.
 
 The median of the voice, which range matching and intonation refer to, is a recursive mean that weighs voiced decisions alone:
 a plain mean at first, then of about the last MEMORY, its steps clipped, so that errors by an octave count little (P. J. Huber,
-Robust estimation of a location parameter, 1964).
+Robust estimation of a location parameter, 1964). A singer's median moves with the song, and a range that followed it would put
+every note out of tune; so what matching goes by is an anchor, which stays until the median has left it by EARLY at first and
+by LATE once there were SETTLED decisions, and then glides there.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -28,6 +30,9 @@ SURE = 200  # decisions after which a step is clipped narrowly
 PATIENCE = 6  # hops, after which a tracker would have spoken
 PRIOR = 10  # decisions that the reference counts for at first
 WIDE, NARROW = 1.0, 0.25  # octaves
+SETTLED = 600  # decisions: 3 s of voice
+EARLY, LATE = 1 / 12, 3 / 12  # octaves
+GLIDE, SLOWEST = 0.1, 0.1 / 12  # of the way, and octaves, that the anchor moves in a hop
 LOWEST_HZ, HIGHEST_HZ = 30.0, 2000.0  # that may go out
 STATE = np.dtype(
     [
@@ -41,6 +46,8 @@ STATE = np.dtype(
         ("held", "f8"),
         ("median", "f8"),  # log2 of Hz
         ("voiced", "i8"),  # decisions that it rests on
+        ("goal", "f8"),  # where the anchor goes
+        ("anchor", "f8"),  # log2 of Hz: the median that matching goes by
         ("excursion", "f8", (2,)),  # the map from pitch to pitch at the last hop's end and at this one's: factor
         ("offset", "f8", (2,)),  # and what is added
         ("highest", "f8"),  # Hz: no harmonic above
@@ -68,7 +75,7 @@ def earlier(sample_rate: float, hop: int, lookahead: int, late: int) -> int:
 
 def begin_all(state: Any) -> None:
     """Start zeroed `state` of any shape with the reference. Control thread only."""
-    state["held"] = state["median"] = REFERENCE
+    state["held"] = state["median"] = state["goal"] = state["anchor"] = REFERENCE
     state["voiced"], state["last"] = PRIOR, NOTHING
     state["excursion"][..., 1] = 1.0
 
@@ -85,10 +92,21 @@ def listen(s, f0_frame, f0_hz, voicing, upstream):
         width = WIDE if s.voiced < SURE else NARROW
         step = min(max(s.held - s.median, -width), width)
         s.median += step / min(s.voiced, MEMORY)
+        if abs(s.median - s.goal) > (EARLY if s.voiced < SETTLED else LATE):
+            s.goal = s.median
     at = s.count & (KEPT - 1)
     s.times[at] = f0_frame + upstream
     s.pitch[at], s.voicing[at] = s.held, voicing
     s.count += 1
+
+
+@helper
+def move_anchor(s):
+    """Let the anchor glide for a hop; return it."""
+    way = s.goal - s.anchor
+    most = max(SLOWEST, GLIDE * abs(way))
+    s.anchor += min(max(way, -most), most)
+    return s.anchor
 
 
 @helper

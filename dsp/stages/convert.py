@@ -217,7 +217,8 @@ def _begin(s: Any) -> None:
     changed = voices.mix(s.cast, c[MORPH_AT], network.work(s.net, VOICE, voices.VALUES))
     s.speaker_changed = 1 if changed or s.begun == 0 else 0
     excursion = np.float64(c[INTONATION_AT])
-    median = s.melody.median if c[SOURCE_AT] < LOWEST_SOURCE_HZ else precise_log2(c[SOURCE_AT])
+    anchor = melody.move_anchor(s.melody)
+    median = anchor if c[SOURCE_AT] < LOWEST_SOURCE_HZ else precise_log2(c[SOURCE_AT])
     offset = np.float64(c[PITCH_AT]) / 12.0 + (1.0 - excursion) * median
     if c[MATCH_AT] > HALF:
         offset += np.float64(voices.median(s.cast, c[MORPH_AT])) - median

@@ -1,6 +1,7 @@
 """Our own converter for the bench: the stage `convert` by itself, in one of its latency modes, as it would sound live.
 
-A target that does not ship is enrolled from its references, as anybody's voice is.
+A target that does not ship is enrolled from its references, as anybody's voice is. A sung line is converted with `match` off,
+as a singer has it: while the speaker's range is being learned, the interval to the target's would wander under the melody.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from autovoice.tools.quality import material
+from autovoice.tools.quality.bars import SUNG
 from autovoice.tools.quality.converters import Converted, Of
 from autovoice.tools.quality.signal import Array, resample
 
@@ -26,25 +28,25 @@ MODES = ("low", "balanced", "quality")
 def converter(mode: str) -> Of:
     """Return the converter of one mode; targets are the teacher's names of voices, or ours of those that ship."""
 
-    def convert(source: Array, rate: int, target: str) -> Converted:
-        chain = _chain(mode, target)
+    def convert(source: Array, rate: int, target: str, *, match: bool) -> Converted:
+        chain = _chain(mode, target, match)
         sound = resample(source, rate, LIVE_RATE)
         begun = time.process_time()
         wet = chain.render(sound, sample_rate=LIVE_RATE, compensate=False)
         seconds = time.process_time() - begun
         return resample(wet, LIVE_RATE, rate)[: len(source)], chain.latency(LIVE_RATE) / LIVE_RATE, seconds
 
-    return lambda source, target: convert(source.sound, source.rate, target)
+    return lambda source, target: convert(source.sound, source.rate, target, match=source.material != SUNG)
 
 
 @cache
-def _chain(mode: str, target: str) -> Chain:
+def _chain(mode: str, target: str, match: bool) -> Chain:
     from autovoice.models.shipped import NAMES
     from autovoice.rt import Chain
 
     ours = {origin: name for name, origin in NAMES.items()}
     slot = _slots().acquire(ours.get(target, target))  # held as long as the process lives
-    chain = Chain([{"stage": "convert", "mode": mode, "voice": slot}])
+    chain = Chain([{"stage": "convert", "mode": mode, "voice": slot, "match": float(match)}])
     chain.render(np.zeros(LIVE_RATE // 10, np.float32), sample_rate=LIVE_RATE)  # compiled before anything is timed
     return chain
 

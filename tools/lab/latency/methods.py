@@ -31,7 +31,8 @@ BLOCKS = (32, 64, 128, 256, 480, 1024)  # frames, at which the tests and benchma
 PLAIN, UNPITCHED, MANY_DELAYS = Way("phase", "chirp"), Way("phase", "mls"), Way("envelope", "bursts")
 
 SINGLE_DELAY: dict[str, dict[str, tuple[float, float]]] = {
-    "vocoder": {"mix": (0.0, 0.25)},  # up to here, and for the next two, the voice itself is by far the loudest
+    "vocoder": {"mix": (0.0, 0.25)},  # up to here, and for the next three, the voice itself is by far the loudest
+    "convert": {"mix": (0.0, 0.25)},
     "delay": {"mix": (0.0, 0.5)},
     "reverb": {"mix": (0.0, 0.5)},
     "stretch": {"speed": (1.0, 1.0), "freeze": (0.0, 0.0)},
@@ -55,6 +56,7 @@ IDENTITY: dict[str, Settings] = {
     "tune": PITCH_MOVES["tune"],
     "harmony": {"lead": 0.0, **PITCH_MOVES["harmony"]},
     "vocoder": {"mix": 0.0},
+    "convert": {"mix": 0.0},
     "stretch": {"speed": 1.0, "freeze": 0, "catch_up": 0},
     "delay": {"mix": 0.0},
     "reverb": {"mix": 0.0},

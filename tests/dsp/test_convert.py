@@ -209,7 +209,7 @@ def test_dry_sound_comes_through_with_the_declared_delay(mode: str, rate: int) -
 
 
 def test_envelope_is_as_late_as_declared() -> None:
-    """A vowel that begins at once is heard where it lies: its level has come half way within 20 ms of the source's, look-ahead or not."""
+    """A vowel that begins at once is heard where it lies: half its level is there within 20 ms of the source's."""
     sound = np.concatenate([np.zeros(RATE // 2, np.float32), vowel(150.0, 0.6)])
     sound += np.random.default_rng(1).normal(0, 1e-4, len(sound)).astype(np.float32)
 

@@ -33,12 +33,12 @@ class Emotion:
 
 EMOTIONS: Mapping[str, Emotion] = {
     "neutral": Emotion("as it was spoken"),
-    "happy": Emotion("higher, livelier, brighter, a little faster", 2.0, 1.5, 1.2, 1.0, -0.1, 1.08),
-    "sad": Emotion("lower, flat, dark and breathy, slow", -2.0, 0.5, 0.7, -2.0, 0.4, 0.82),
-    "angry": Emotion("hard and bright, loud against soft, fast", 0.5, 1.2, 1.8, 2.5, -0.6, 1.12),
-    "calm": Emotion("a little lower, even and soft, unhurried", -1.0, 0.75, 0.6, -1.0, 0.1, 0.92),
-    "excited": Emotion("high, with the widest melody, fast", 4.0, 1.9, 1.4, 1.5, 0.0, 1.2),
-    "fearful": Emotion("high, narrow and breathy, hurried", 3.5, 0.7, 0.9, -0.5, 0.6, 1.15),
+    "happy": Emotion("higher, livelier, brighter, a little faster", 2.0, 1.35, 1.2, 2.5, -0.3, 1.05),
+    "sad": Emotion("low, flat, dark and breathy, slow", -4.5, 0.3, 0.7, -4.0, 0.8, 0.75),
+    "angry": Emotion("hard and very bright, loud against soft, fast", -0.5, 1.2, 2.0, 5.0, -0.8, 1.15),
+    "calm": Emotion("a little lower, even, soft and dark, unhurried", -2.0, 0.6, 0.4, -3.0, -0.2, 0.88),
+    "excited": Emotion("high, with the widest melody, fast", 7.0, 1.9, 1.4, 0.5, 0.2, 1.3),
+    "fearful": Emotion("high, narrow and breathy, hurried", 4.5, 0.5, 0.9, -1.0, 0.8, 1.15),
 }
 
 

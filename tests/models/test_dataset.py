@@ -1,0 +1,97 @@
+"""Examples for training: the same moment in two voices, disturbed in what is heard and not in what is wanted."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from autovoice.models import dataset
+from autovoice.models.dataset import HOP, PAD, RATE, Normal, Utterance
+from autovoice.tools import corpus
+from safetensors.numpy import save_file
+
+SECONDS = 2.0
+PITCHES_HZ = (120.0, 200.0)
+
+
+@pytest.fixture(scope="module")
+def utterance(tmp_path_factory: pytest.TempPathFactory) -> Utterance:
+    """Two voices that hum at the same time: silence, then a tone with harmonics from the middle on."""
+    pytest.importorskip("scipy.signal")
+    time_s = np.arange(round(SECONDS * RATE)) / RATE
+    sounds = []
+    for f0_hz in PITCHES_HZ:
+        tone = np.sum([np.sin(2 * np.pi * k * f0_hz * time_s) / k for k in range(1, 12)], 0)
+        sounds.append(np.round(6000 * tone * (time_s > SECONDS / 2)).astype(np.int16))
+    content = np.tile(np.arange(80, dtype=np.float16), (512, 1))  # each frame says its number
+    path = tmp_path_factory.mktemp("corpus") / "000000.safetensors"
+    timbre = np.stack([np.zeros(128), np.ones(128)]).astype(np.float32)
+    save_file({"sound": np.stack(sounds), "timbre": timbre, "content": content}, path, {"voices": json.dumps([])})
+    once = dataset.prepare(path)
+    kept = path.parent / "prepared" / path.name
+    before = kept.stat().st_mtime_ns
+    assert np.array_equal(dataset.prepare(path).bands, once.bands)
+    assert kept.stat().st_mtime_ns == before  # and is not made again
+    return once
+
+
+NORMAL = Normal(np.full(128, 0.5), np.full(128, 0.5))
+
+
+@pytest.mark.parametrize("lookahead", [1, 3, 8])
+def test_the_target_lags_the_source_by_the_look_ahead(utterance: Utterance, lookahead: int) -> None:
+    first, frames = 60, 120
+    given = dataset.example(utterance, 0, 1, first, frames, lookahead, NORMAL)
+    begins = PAD + round(SECONDS / 2 * RATE) // HOP  # the first frame in which there is sound
+    heard = np.flatnonzero(given.x[:, 10:60].max(1) > -1.0)[0] + first
+    drawn = np.flatnonzero(np.abs(given.sound) > 0.01)[0] / HOP + first + 1 - lookahead
+    assert heard == begins
+    assert drawn == pytest.approx(begins, abs=0.1)
+    assert given.sound.shape == (frames * HOP,) and given.f0_hz.shape == ((frames + 1) * HOP,)
+
+
+def test_pitch_is_the_targets_and_the_network_is_told_the_sources(utterance: Utterance) -> None:
+    given = dataset.example(utterance, 0, 1, 160, 60, 3, NORMAL)
+    assert given.f0_hz[-1000:] == pytest.approx(PITCHES_HZ[1], rel=0.003)
+    assert given.x[-10:, -2] == pytest.approx(np.log2(PITCHES_HZ[0] / 150), abs=0.01)
+    assert given.pitch[-10:, 0] == pytest.approx(np.log2(PITCHES_HZ[1] / 150), abs=0.01)
+    assert given.speaker == pytest.approx(1.0)
+
+
+def test_content_is_that_of_the_frame_that_is_drawn(utterance: Utterance) -> None:
+    given = dataset.example(utterance, 0, 1, PAD + 49, 100, 3, NORMAL)
+    drawn = PAD + 50 - 3 + np.arange(100)
+    assert np.array_equal(given.content[:, 0], np.floor(np.clip((drawn - PAD) / 2.5, 0, 79)))
+
+
+def test_only_the_level_of_a_disturbance_reaches_the_target(utterance: Utterance) -> None:
+    plain = dataset.example(utterance, 0, 1, 160, 60, 3, NORMAL)
+    other = dataset.example(utterance, 0, 1, 160, 60, 3, NORMAL, np.random.default_rng(3))
+    gain = np.dot(other.sound, plain.sound) / np.dot(plain.sound, plain.sound)
+    assert other.sound == pytest.approx(gain * plain.sound, abs=1e-6)
+    assert abs(gain - 1) > 0.01 and np.abs(other.x[:, :80] - plain.x[:, :80]).mean() > 0.05
+    again = dataset.example(utterance, 0, 1, 160, 60, 3, NORMAL, np.random.default_rng(3))
+    assert np.array_equal(again.x, other.x)
+
+
+def test_voices_of_validation_and_those_held_out_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    everybody = [*corpus.VALIDATE, *corpus.HELD_OUT, *corpus.SHIPPED, "xx_other"]
+    monkeypatch.setattr(corpus.teacher, "voices", lambda: everybody)
+    assert corpus.training_voices() == [*corpus.SHIPPED, "xx_other"]
+    assert set(corpus.VALIDATE) == {"af_nova", "am_puck", "bf_lily", "jm_kumo"}
+    assert set(corpus.HELD_OUT) == {"af_kore", "am_eric", "bm_lewis", "bf_alice", "ff_siwis", "im_nicola"}
+
+
+def test_a_text_follows_from_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(corpus.teacher, "lexicon", lambda: ["zephyr", "quartz"])
+    texts = [corpus.text_of("train", number) for number in range(20)]
+    assert texts == [corpus.text_of("train", number) for number in range(20)]
+    assert len(set(texts)) == 20
+    assert all(8 <= len(text.split()) <= 14 and text[0].isupper() and text[-1] in ".?!" for text in texts)
+    assert corpus.text_of("validate", 17) == corpus.SENTENCES[1]
+
+
+def test_an_utterance_has_silence_around_it(utterance: Utterance) -> None:
+    assert len(utterance) == 2 * PAD + round(SECONDS * 100)
+    assert not utterance.sound[:, : PAD * HOP].any() and not utterance.sound[:, -PAD * HOP :].any()

@@ -57,7 +57,7 @@ class Critic(nn.Module):
     def forward(self, sound: Tensor, speaker: Tensor) -> list[tuple[Tensor, list[Tensor]]]:
         """Return the verdicts and features of sounds (B, samples) at 24 kHz by view."""
         return [
-            view(self.spectra.log_mel(self.spectra.magnitude(sound, length)), speaker)
+            view(self.spectra.log_mel(self.spectra.magnitude(sound, length), length), speaker)
             for view, length in zip(self.views, VIEWS, strict=True)
         ]
 

@@ -13,7 +13,7 @@ from autovoice.dsp.converter import features
 from torch import Tensor, nn
 
 WINDOWS = (240, 600, 1200)  # samples at 24 kHz
-MEL_WEIGHT = 2.0
+MEL_WINDOW, MEL_WEIGHT = 600, 2.0
 QUIET = 3e-5  # magnitude below which nothing counts; a full-scale sine has 1
 
 
@@ -26,24 +26,24 @@ class SpectralLoss(nn.Module):
         for length in WINDOWS:
             window = torch.hann_window(length)
             self.register_buffer(f"window_{length}", 2 * window / window.sum(), persistent=False)
-        size = 1024
-        edges = np.linspace(features.mel(40.0), features.mel(12_000.0), mels + 2)
-        places = features.mel(np.arange(size // 2 + 1) * 24_000 / size)
-        rise = (places - edges[:-2, None]) / np.diff(edges)[0]
-        weights = np.maximum(0, np.minimum(rise, 2 - rise))
-        weights /= np.maximum(weights.sum(1, keepdims=True), 1e-6)
-        self.register_buffer("mel", torch.from_numpy(weights.T).float(), persistent=False)
+            size = _size(length)
+            edges = np.linspace(features.mel(40.0), features.mel(12_000.0), mels + 2)
+            places = features.mel(np.arange(size // 2 + 1) * 24_000 / size)
+            rise = (places - edges[:-2, None]) / np.diff(edges)[0]
+            weights = np.maximum(0, np.minimum(rise, 2 - rise))
+            weights /= np.maximum(weights.sum(1, keepdims=True), 1e-6)
+            self.register_buffer(f"mel_{length}", torch.from_numpy(weights.T).float(), persistent=False)
 
     def magnitude(self, sound: Tensor, length: int) -> Tensor:
         """Return magnitudes (B, frames, bins)."""
-        size = 1 << (length - 1).bit_length()
+        size = _size(length)
         window = getattr(self, f"window_{length}")
         spectrum = torch.stft(sound, size, length // 4, length, window, center=False, return_complex=True)
         return (torch.view_as_real(spectrum).square().sum(-1) + 1e-12).sqrt().transpose(1, 2)
 
-    def log_mel(self, magnitude: Tensor) -> Tensor:
-        """Return log-mel bands of the magnitudes of the middle window."""
-        return torch.log(magnitude @ self.mel + QUIET)
+    def log_mel(self, magnitude: Tensor, length: int) -> Tensor:
+        """Return log-mel bands of the magnitudes of a window."""
+        return torch.log(magnitude @ getattr(self, f"mel_{length}") + QUIET)
 
     def forward(self, made: Tensor, wanted: Tensor) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of sounds (B, samples), and its parts."""
@@ -54,9 +54,14 @@ class SpectralLoss(nn.Module):
             log = (torch.log(a + QUIET) - torch.log(b + QUIET)).abs().mean()
             share = torch.linalg.vector_norm(a - b) / (torch.linalg.vector_norm(b) + 1e-3)
             total = total + log + 0.5 * share
-            if length == 600:
-                mel = (self.log_mel(a) - self.log_mel(b)).abs().mean()
+            if length == MEL_WINDOW:
+                mel = (self.log_mel(a, length) - self.log_mel(b, length)).abs().mean()
                 total = total + MEL_WEIGHT * mel
                 parts["mel"] = mel.item()
             parts[f"log_{length}"] = log.item()
         return total, parts
+
+
+def _size(length: int) -> int:
+    """Return the samples of the transform of a window: the next power of two."""
+    return 1 << (length - 1).bit_length()

@@ -137,7 +137,7 @@ class Run:
         self.critic_optimiser.zero_grad()
         self.accelerator.backward(loss)
         self.critic_optimiser.step()
-        return float(loss)
+        return float(loss.detach())
 
     @torch.no_grad()
     def _follow(self) -> None:
@@ -161,6 +161,13 @@ class Run:
             total, parts = self.loss(made, given["sound"])
             found.append({"total": total.item(), **parts, "content": (heard - given["content"]).abs().mean().item()})
         return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+    def begin_with(self, path: Path) -> None:
+        """Start from weights that shipped, without what only training needs."""
+        shipped = load_file(path)
+        for converter in (self.converter, self.mean.converter):
+            converter.load_state_dict({k: v.float() for k, v in shipped.items() if not k.startswith("normal.")}, strict=False)
+        self.normal = Normal(shipped["normal.mean"].numpy(), shipped["normal.std"].numpy())
 
     def _holders(self) -> list[tuple[str, nn.Module, Any]]:
         """Return what is saved: a prefix, the module, and its optimiser."""

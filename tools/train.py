@@ -58,6 +58,7 @@ class Watch:
 @click.option("--rate", type=float, default=1e-3, show_default=True, help="of learning")
 @click.option("--decay", type=click.IntRange(0), default=0, show_default=True, help="batches at the end with a falling rate")
 @click.option("--critic-from", type=click.IntRange(0), help="batch at which the critic joins in")
+@click.option("--begin-with", type=click.Path(exists=True, path_type=Path), help="weights that shipped, where RUN has none")
 @click.option("--validate", type=click.IntRange(1), default=500, show_default=True, help="batches between validations")
 @click.option("--patience", type=click.IntRange(1), default=20, show_default=True, help="validations without a better one")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -70,6 +71,7 @@ def main(
     rate: float,
     decay: int,
     critic_from: int | None,
+    begin_with: Path | None,
     validate: int,
     patience: int,
     seed: int,
@@ -85,6 +87,8 @@ def main(
     checkpoint = run / "checkpoint.safetensors"
     if checkpoint.exists():
         state.resume(checkpoint)
+    elif begin_with is not None:
+        state.begin_with(begin_with)
     material = list(training.utterances(corpus / "train"))
     if not material:
         raise click.ClickException(f"no utterances in {corpus / 'train'}: make some with python -m autovoice.tools.corpus")

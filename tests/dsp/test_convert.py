@@ -278,3 +278,13 @@ def test_plain_twin_does_what_the_torch_module_does() -> None:
     heard = reference.synthesise(envelopes, (reference.pulses(f0_hz, network.RATE), noise), network.RATE)
     assert np.abs(sound).max() > 0.1
     assert np.abs(heard[hop : hop + len(sound)] - sound).max() < 1e-4 * max(1.0, np.abs(sound).max())
+
+
+def test_the_range_that_match_goes_by_stays_under_a_song() -> None:
+    """Two semitones up, held for four seconds: they come out as two semitones, though the singer's median has moved."""
+    low, steps = 130.0, np.array([0, 2])
+    sound = vowel(low * 2 ** (np.repeat(steps, 4 * RATE) / 12), 8.0)
+    track = Chain(["pitch"]).analyse(convert(sound, mode="low"), sample_rate=RATE)
+    ends = [(track.time_s > end - 1.0) & (track.time_s < end - 0.2) & (track.f0_hz > 0) for end in (4.0, 8.0)]
+    first, second = (float(np.median(track.f0_hz[end])) for end in ends)
+    assert 1200 * np.log2(second / first) == pytest.approx(200, abs=5)

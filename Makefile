@@ -29,8 +29,8 @@ ONLINE := tests/tools $(filter-out tests/tools $(OFFLINE),$(sort $(patsubst %/,%
 
 test: system-test $(VENV)/.test ## set up, then run all tests with coverage; ARGS="-k ring --no-cov" for some
 ifeq ($(strip $(ARGS)),)
-	@$(PYTHON_IN) -m pytest --cov --cov-report= --cov-fail-under=0 --numprocesses 3 --dist worksteal $(OFFLINE)
-	@$(PYTHON_IN) -m pytest --cov --cov-append --numprocesses 2 --dist loadfile --no-loadscope-reorder \
+	@.ci/tests --cov --cov-report= --cov-fail-under=0 --numprocesses 3 --dist worksteal $(OFFLINE)
+	@.ci/tests --cov --cov-append --numprocesses 2 --dist loadfile --no-loadscope-reorder \
 		$(addprefix --ignore=,$(OFFLINE)) $(ONLINE)
 else
 	@$(PYTHON_IN) -m pytest --cov $(ARGS)

@@ -129,7 +129,8 @@ def test_a_surface_that_dies_comes_back_and_its_port_is_found(engine: Engine) ->
     with Conductor(engine, osc=OscSettings(port=0), told=told.append) as conductor:
         assert wait_until(lambda: conductor.osc is not None)
         assert conductor.osc is not None
-        assert find(f"conducted-{os.getpid()}").osc == conductor.osc["port"]
+        port = conductor.osc["port"]
+        assert wait_until(lambda: find(f"conducted-{os.getpid()}").osc == port)
         host = conductor._hosts[0]
 
         def die() -> int:

@@ -196,17 +196,16 @@ def test_a_surface_moves_parameters_past_the_interpreter(desk: Desk) -> None:
 
 def test_the_board_says_what_plays_and_follows_a_swap(desk: Desk) -> None:
     board = desk.surface.board
-    assert not board.refresh()
+    assert wait_until(lambda: not board.refresh())  # all that the start had to say has been read
     assert [stage["key"] for stage in board.data["chain"]] == [p.key for p in desk.engine.chain.placed]
     assert board.data["latency"] == 4800
     assert board.rows["master/mute"].scale == "linear"
     desk.conductor.do("chain/add", "eq", 0)
-    assert board.refresh()
+    assert wait_until(board.refresh)  # not yet, where the conductor is just writing it once more
     assert board.data["chain"][0]["key"] == "eq"
     assert "eq/bypass" in board.rows
     desk.conductor.do("chain/remove", "eq")
-    assert board.refresh()
-    assert "eq/bypass" not in board.rows
+    assert wait_until(lambda: board.refresh() and "eq/bypass" not in board.rows)
 
 
 def test_a_whole_board_is_read_while_it_is_being_written(desk: Desk) -> None:

@@ -46,11 +46,10 @@ class Block(nn.Module):
     def forward(self, x: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
         """x: (B, T, CHANNELS); scale and shift of the speaker: (B, 1, CHANNELS)."""
         y = self.depthwise(functional.pad(x.transpose(1, 2), (self.reach, 0))).transpose(1, 2)
-        y = y * torch.rsqrt(y.square().mean(2, keepdim=True) + QUIET)
+        y = functional.rms_norm(y, (CHANNELS,), eps=QUIET)
         if scale is not None and shift is not None:
-            y = y * (1 + scale) + shift
-        a, b = self.gate(y).chunk(2, 2)
-        return x + self.out(a * torch.sigmoid(b))
+            y = torch.addcmul(shift, y, 1 + scale)
+        return x + self.out(functional.glu(self.gate(y), 2))
 
 
 class Converter(nn.Module):

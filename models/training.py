@@ -21,7 +21,7 @@ from accelerate import Accelerator
 from autovoice.models import dataset, network
 from autovoice.models.dataset import Normal, Utterance
 from autovoice.models.discriminator import Critic, critic_loss, maker_loss
-from autovoice.models.losses import SpectralLoss
+from autovoice.models.losses import WINDOWS, SpectralLoss
 from autovoice.models.network import LOOKAHEADS, Converter, Synthesis
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -114,7 +114,7 @@ class Run:
         made, heard = self.trainee(given, mode)
         begin = WARM * round(network.RATE * 0.01)
         made, wanted = made[:, begin:], given["sound"][:, begin:]
-        total, parts = self.loss(made, wanted)
+        total, parts = self.loss(made, wanted, WINDOWS[self.number % len(WINDOWS)])
         content = (heard - given["content"])[:, WARM:].abs().mean()
         parts["content"] = content.item()
         if self.plan.critic_from is not None and self.number >= self.plan.critic_from:

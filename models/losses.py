@@ -9,12 +9,15 @@ K. Tokuda, Voice conversion based on maximum-likelihood estimation of spectral p
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from autovoice.dsp.converter import features
 from torch import Tensor, nn
 
 WINDOWS = (240, 600, 1200)  # samples at 24 kHz
+MEL_BANDS, LOWEST_HZ = 80, 40.0  # up to half the rate
 MEL_WINDOW, MEL_WEIGHT = 600, 2.0
 MOMENT_WEIGHT = 1.0  # of the mean and of the spread
 QUIET = 3e-5  # magnitude below which nothing counts; a full-scale sine has 1
@@ -23,14 +26,14 @@ QUIET = 3e-5  # magnitude below which nothing counts; a full-scale sine has 1
 class SpectralLoss(nn.Module):
     """Multi-resolution spectral and mel distance of sounds at 24 kHz."""
 
-    def __init__(self, mels: int = 80) -> None:
+    def __init__(self) -> None:
         """Compute windows and mel bands."""
         super().__init__()
         for length in WINDOWS:
             window = torch.hann_window(length)
             self.register_buffer(f"window_{length}", 2 * window / window.sum(), persistent=False)
             size = _size(length)
-            edges = np.linspace(features.mel(40.0), features.mel(12_000.0), mels + 2)
+            edges = edges_mel()
             places = features.mel(np.arange(size // 2 + 1) * 24_000 / size)
             rise = (places - edges[:-2, None]) / np.diff(edges)[0]
             weights = np.maximum(0, np.minimum(rise, 2 - rise))
@@ -70,6 +73,11 @@ class SpectralLoss(nn.Module):
         mean = (made.mean(1) - wanted.mean(1)).abs().mean()
         spread = (made.std(1) - wanted.std(1)).abs().mean()
         return (made - wanted).abs().mean(), mean + spread
+
+
+def edges_mel() -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return where the bands begin, have their centres (all but the first and the last), and end."""
+    return np.linspace(features.mel(LOWEST_HZ), features.mel(12_000.0), MEL_BANDS + 2)
 
 
 def _size(length: int) -> int:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 from accelerate import Accelerator
-from autovoice.models import dataset, network
+from autovoice.models import contrast, dataset, network
 from autovoice.models.dataset import Normal, Utterance
 from autovoice.models.discriminator import Critic, critic_loss, maker_loss
-from autovoice.models.losses import WINDOWS, SpectralLoss
+from autovoice.models.losses import MEL_WINDOW, WINDOWS, SpectralLoss
 from autovoice.models.network import LOOKAHEADS, Converter, Synthesis
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
@@ -146,21 +146,38 @@ class Run:
         for mean, now in zip(self.mean.converter.parameters(), self.converter.parameters(), strict=True):
             mean.lerp_(now, 1 - keep)
 
+    def _say(self, utterance: Utterance, mode: str) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+        """Return an utterance from its first voice to each other one, undisturbed, and what the mean makes of it."""
+        drawn = [
+            dataset.example(utterance, 0, target, 12, len(utterance) - 16, LOOKAHEADS[mode], self.normal)
+            for target in range(1, len(utterance.timbre))
+        ]
+        given = self._placed(collate(drawn, 1))
+        return given, self.mean(given, list(LOOKAHEADS).index(mode))
+
     @torch.no_grad()
     def validate(self, utterances: list[Utterance], mode: str = "balanced") -> dict[str, float]:
         """Return the loss of the mean over whole utterances, from their first voice to each other one, undisturbed."""
-        lookahead = LOOKAHEADS[mode]
         found: list[dict[str, float]] = []
         for utterance in utterances:
-            drawn = [
-                dataset.example(utterance, 0, target, 12, len(utterance) - 16, lookahead, self.normal)
-                for target in range(1, len(utterance.timbre))
-            ]
-            given = self._placed(collate(drawn, 1))
-            made, heard = self.mean(given, list(LOOKAHEADS).index(mode))
+            given, (made, heard) = self._say(utterance, mode)
             total, parts = self.loss(made, given["sound"])
             found.append({"total": total.item(), **parts, "content": (heard - given["content"]).abs().mean().item()})
         return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
+
+    @torch.no_grad()
+    def bands(self, utterances: list[Utterance], mode: str = "balanced") -> tuple[Any, Any]:
+        """Return log-mel bands, (frames, bands), of what the mean makes of each first voice and of what it should be."""
+        made, wanted = [], []
+        for utterance in utterances:
+            given, (said, _) = self._say(utterance, mode)
+            sounds = said, given["sound"]
+            pair = [self.loss.log_mel(self.loss.magnitude(sound, MEL_WINDOW), MEL_WINDOW) for sound in sounds]
+            for a, b in zip(*(bands.cpu().numpy() for bands in pair), strict=True):
+                both = contrast.loud(a, b)
+                made.append(a[both])
+                wanted.append(b[both])
+        return np.concatenate(made), np.concatenate(wanted)
 
     def begin_with(self, path: Path) -> None:
         """Start from weights that shipped, without what only training needs."""

@@ -61,7 +61,8 @@ def _contrasted(checkpoint: Path, corpus: Path, strength: float, weight: Array, 
     utterances = list(islice(training.utterances(corpus / "train"), MEASURED))
     if not utterances:
         raise ValueError(f"no utterances in {corpus / 'train'}: make some with python -m autovoice.tools.corpus")
-    matrix, mean = contrast.transport(*run.bands(utterances), strength=strength)
+    made, wanted = run.bands(utterances)
+    matrix, mean = contrast.transport(made, wanted, strength)
     return contrast.folded(weight, bias, matrix, mean, losses.edges_mel()[1:-1])
 
 

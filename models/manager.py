@@ -7,11 +7,6 @@
 A thing is loaded when it is first asked for, or before (`preload`), and stays while somebody uses it. What nobody uses is
 unloaded after a time (`ttl_s`), or when its place is needed, the longest unused first. Bytes are those of the arrays in it.
 Any thread but the audio's; two that ask for the same thing wait for one load.
-
-`VoiceSlots` is the same for the converter's table of voices: a voice that is asked for by name is put into a slot of the
-table that nothing plays from. So a voice changes while it plays without a gap: the new one is in its slot before the
-parameter moves there, and the old one's slot stays as it is until nobody holds it. Another model is another chain:
-`Engine.swap` cross-fades to it.
 """
 
 from __future__ import annotations
@@ -22,12 +17,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from functools import cache
 from typing import Any
 
 import numpy as np
-from autovoice.models import voices
-from autovoice.models.voices import Voice
 
 MEGABYTE = 1e6
 TTL_S = 600.0
@@ -171,110 +163,3 @@ def bytes_of(value: Any) -> int:
 
     visit(value)
     return sum(memories.values())
-
-
-class SlotsTaken(RuntimeError):
-    """Every slot of the table of voices is in use; the message is one line that says the way out."""
-
-
-@dataclass(slots=True)
-class Slot:
-    """One slot of the converter's table."""
-
-    name: str
-    voice: Voice
-    users: int = 0
-
-
-class VoiceSlots:
-    """Names of voices, and the slots of a table where they are; see the module.
-
-    `put(slot, timbre, median_hz, name)` writes to the table; slots below `first` belong to voices that are always there.
-    """
-
-    def __init__(
-        self,
-        put: Callable[[int, Any, float, str], None],
-        *,
-        slots: int,
-        fixed: Mapping[str, int],
-        find: Callable[[str], Voice] = voices.find,
-    ) -> None:
-        """Know the voices that are always there, by slot."""
-        self._put, self._find, self._fixed = put, find, dict(fixed)
-        self._free = [slot for slot in range(slots) if slot not in self._fixed.values()]
-        self._used: OrderedDict[int, Slot] = OrderedDict()  # the longest unused first
-        self._lock = threading.Lock()
-
-    def acquire(self, name: str) -> int:
-        """Return the slot in which a voice is, put there if need be; it stays there until `release`.
-
-        Raises VoiceError for a name that no voice has, SlotsTaken where all slots are in use.
-        """
-        if name in self._fixed:
-            return self._fixed[name]
-        voice = self._find(name)
-        with self._lock:
-            slot = next((slot for slot, one in self._used.items() if one.name == name and _same(one.voice, voice)), None)
-            if slot is None:  # new, or enrolled anew: then whoever plays the old one keeps what they have
-                old = next((slot for slot, one in self._used.items() if one.name == name and not one.users), None)
-                slot = old if old is not None else self._place(name)
-                self._put(slot, voice.timbre, voice.median_hz, name)
-                self._used[slot] = Slot(name, voice)
-            self._used[slot].users += 1
-            self._used.move_to_end(slot)
-            return slot
-
-    def release(self, slot: int) -> None:
-        """Let a slot go that `acquire` gave; the voice stays there until its place is needed."""
-        with self._lock:
-            if slot in self._fixed.values():
-                return
-            one = self._used.get(slot)
-            if one is None or one.users == 0:
-                raise KeyError(f"slot {slot} is not in use")
-            one.users -= 1
-            self._used.move_to_end(slot)
-
-    @contextmanager
-    def use(self, name: str) -> Iterator[int]:
-        """Lend a voice's slot for as long as the context lasts."""
-        slot = self.acquire(name)
-        try:
-            yield slot
-        finally:
-            self.release(slot)
-
-    def names(self) -> dict[int, str]:
-        """Return the names of the voices in the table, by slot."""
-        with self._lock:
-            found = {slot: name for name, slot in self._fixed.items()} | {slot: one.name for slot, one in self._used.items()}
-            return dict(sorted(found.items()))
-
-    def users(self, slot: int) -> int:
-        """Return how many hold a slot."""
-        with self._lock:
-            return self._used[slot].users if slot in self._used else 0
-
-    def _place(self, name: str) -> int:
-        """Return a slot that nobody holds: a free one, else the one that was unused for the longest time."""
-        for slot in self._free:
-            if slot not in self._used:
-                return slot
-        for slot, one in self._used.items():
-            if not one.users:
-                del self._used[slot]
-                return slot
-        raise SlotsTaken(f"no slot is left for {name}: all {len(self._free)} are in use; let another voice go first")
-
-
-@cache
-def converter_slots() -> VoiceSlots:
-    """Return the slots of the converter's own table, of which a process has one."""
-    from autovoice.dsp.converter import voices as table
-
-    return VoiceSlots(table.put_voice, slots=table.SLOTS, fixed=table.voices())
-
-
-def _same(a: Voice, b: Voice) -> bool:
-    return a.median_hz == b.median_hz and bool(np.array_equal(a.timbre, b.timbre))

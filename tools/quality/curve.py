@@ -1,0 +1,112 @@
+"""How good the converter is after so many batches: the judges' figures of a run's checkpoints, as a table, JSON and a picture.
+
+    python -m autovoice.tools.quality.curve CORPUS RUN/checkpoint.safetensors OLDER.safetensors ... --out curve
+
+The network speaks for itself here, in torch, with the target's own height of pitch; each checkpoint is heard twice: as it came
+from training and with its contrast given back (`autovoice.models.contrast`). Whisper tiny listens, as in the quick bench.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+
+import click
+import numpy as np
+import torch
+from autovoice.models import contrast, dataset, export, losses, training
+from autovoice.models.network import LOOKAHEADS
+from autovoice.tools.quality import material, run
+from autovoice.tools.quality.assess import assess
+from autovoice.tools.quality.clips import Clip
+from autovoice.tools.quality.signal import Array
+
+PLAIN, GIVEN_BACK = "as trained", "contrast given back"
+TITLES = {
+    "similarity_target": "likeness to the target (Resemblyzer)",
+    "character_error": "character error, %",
+    "dnsmos_ovrl": "DNSMOS OVRL",
+}
+
+
+class Speaker:
+    """A checkpoint that converts."""
+
+    def __init__(self, checkpoint: Path, corpus: Path, mode: str, strength: float | None) -> None:
+        """Load it, and give back its contrast where a strength is named."""
+        self.state = training.Run(training.Plan(), dataset.Normal(np.zeros(1), np.ones(1)))
+        self.state.resume(checkpoint)
+        self.mode, self.paths = mode, sorted((corpus / "validate").glob("*.safetensors"))
+        layer = self.state.mean.converter.outputs
+        if strength is not None:
+            made, wanted = self.state.bands(list(islice(training.utterances(corpus / "train"), export.MEASURED)), mode)
+            matrix, mean = contrast.transport(made, wanted, strength)
+            weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
+            folded = contrast.folded(weight, bias, matrix, mean, losses.edges_mel()[1:-1])
+            with torch.no_grad():
+                for values, moved in zip((layer.weight, layer.bias), folded, strict=True):
+                    values.copy_(torch.from_numpy(moved))
+
+    @torch.no_grad()
+    def say(self, source: material.Source, target: str) -> Array:
+        """Return the source in the target's voice, at RATE."""
+        utterance = dataset.prepare(next(path for path in self.paths if source.name.startswith(path.stem)))
+        lookahead, voice = LOOKAHEADS[self.mode], 1 + list(source.aligned).index(target)
+        drawn = dataset.example(utterance, 0, voice, 12, len(utterance) - 16, lookahead, self.state.normal)
+        sound, _ = self.state.mean(training.collate([drawn], 1), list(LOOKAHEADS).index(self.mode))
+        return np.asarray(sound[0].numpy())
+
+
+def figures(speaker: Speaker, chosen: list[run.Pair]) -> dict[str, float]:
+    """Return the means of the judges' figures over pairs."""
+
+    def clips() -> Iterator[Clip]:
+        for source, target in chosen:
+            yield material.clip(source, target, "network", speaker.say(source, target), None, None)
+
+    report = assess(clips(), tuple(TITLES), "tiny")
+    return {name: float(np.mean([row.figures[name] for row in report.rows])) for name in TITLES}
+
+
+def draw(rows: list[dict[str, float | str]], path: Path) -> None:
+    """Write the picture."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    for axes, (name, title) in zip(figure.subplots(1, len(TITLES)), TITLES.items(), strict=True):
+        for system, style in ((PLAIN, "o--"), (GIVEN_BACK, "o-")):
+            points = [(row["batches"], row[name]) for row in rows if row["system"] == system]
+            axes.plot(*zip(*points, strict=True), style, label=system)
+        axes.set(xlabel="batches", title=title)
+        axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=110)
+
+
+@click.command()
+@click.argument("corpus", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("checkpoints", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--mode", type=click.Choice(list(LOOKAHEADS)), default="balanced", show_default=True)
+@click.option("--pairs", type=click.IntRange(1), default=16, show_default=True, help="of sources and targets")
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--out", type=click.Path(path_type=Path), help="write OUT.json and OUT.png")
+def main(corpus: Path, checkpoints: tuple[Path, ...], mode: str, pairs: int, threads: int, out: Path | None) -> None:
+    """Tell how good each checkpoint of a run is."""
+    torch.set_num_threads(threads)
+    chosen = run.pairs(material.validation(corpus), pairs)
+    rows: list[dict[str, float | str]] = []
+    for number, path in sorted((training.number_of(path), path) for path in checkpoints):
+        for system, strength in ((PLAIN, None), (GIVEN_BACK, export.STRENGTH)):
+            found = figures(Speaker(path, corpus, mode, strength), chosen)
+            rows.append({"batches": number, "system": system, **found})
+            told = ", ".join(f"{TITLES[name]} {value:.3f}" for name, value in found.items())
+            click.echo(f"{number} batches, {system}: {told}")
+    if out is not None:
+        out.with_suffix(".json").write_text(json.dumps({"mode": mode, "pairs": len(chosen), "rows": rows}, indent=1) + "\n")
+        draw(rows, out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()

@@ -6,11 +6,13 @@
 
 RUN gets `checkpoint.safetensors`, with which the same command goes on, `best.safetensors`, the same at the best validation,
 from which `python -m autovoice.models.export` makes what ships, and the logs of TensorBoard. Utterances that are made
-meanwhile are taken in. Training stops by itself when validation has not become better for --patience times.
+meanwhile are taken in. Ctrl-C ends it after the batch, and saves. Training stops by itself when validation has not become
+better for --patience times.
 """
 
 from __future__ import annotations
 
+import signal
 import time
 from pathlib import Path
 
@@ -98,6 +100,9 @@ def main(
         SummaryWriter(str(run)) as log,
         click.progressbar(length=batches - state.number, label=f"from batch {state.number}", show_pos=True) as bar,
     ):
+        asked: list[int] = []  # to stop, by Ctrl-C or whoever ends programs: after the batch, and saved
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda number, _: asked.append(number))
         saved = time.monotonic()
         while state.number < batches:
             if state.number % LOOK == 0:
@@ -108,8 +113,8 @@ def main(
                 for name, value in parts.items():
                     log.add_scalar(f"training/{name}", value, state.number)
                 log.add_scalar("training/utterances", len(material), state.number)
-            done = state.number == batches
-            if state.number % validate == 0 or done:
+            done = state.number == batches or bool(asked)
+            if state.number % validate == 0 or (done and not asked):
                 utterances = list(training.utterances(corpus / "validate"))
                 done = (bool(utterances) and first and watch.see(state, utterances, log)) or done
             if first and (done or time.monotonic() - saved > SAVE_S):

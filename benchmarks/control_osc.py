@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from autovoice.rt.control.osc.clock import tag_of_realtime
@@ -32,6 +32,10 @@ from autovoice.rt.control.osc.packet import HEADER, IMMEDIATE, write
 from autovoice.rt.journal import ControlPage, Journal
 from autovoice.rt.layout import ENGINE_PRODUCER, MOVE, OSC_PRODUCER
 from autovoice.rt.telemetry import Telemetry
+from autovoice.rt.worst import WorstPage
+
+if TYPE_CHECKING:
+    from autovoice.tools.lab.bench.timer import HostTimer
 
 CHAIN = ["highpass", "gate", "pitch", {"stage": "shift", "semitones": 4.0}, "compressor", "limiter"]
 HOST = """
@@ -45,7 +49,8 @@ with Engine(Chain(given["chain"]), name="osc_bench", **settings) as engine:
     with Conductor(engine, osc=OscSettings(port=0)) as conductor:
         while not conductor.osc:
             time.sleep(0.01)
-        pages = {"page": engine.processor.control_path, "telemetry": engine.processor.telemetry_path}
+        p = engine.processor
+        pages = {"page": p.control_path, "telemetry": p.telemetry_path, "worst": p.worst_path}
         print(json.dumps(conductor.osc | pages), flush=True)
         with gil(given["hogs"]) if given["hogs"] else contextlib.nullcontext():
             sys.stdin.read()
@@ -63,7 +68,8 @@ with Engine(Chain(given["chain"]), name="osc_bench", **settings) as engine:
     dispatcher.map("/autovoice/*", lambda address, value: engine.set(address.removeprefix("/autovoice/"), value))
     server = BlockingOSCUDPServer(("127.0.0.1", 0), dispatcher)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    pages = {"page": engine.processor.control_path, "telemetry": engine.processor.telemetry_path}
+    p = engine.processor
+    pages = {"page": p.control_path, "telemetry": p.telemetry_path, "worst": p.worst_path}
     print(json.dumps({"port": server.server_address[1], "pid": os.getpid()} | pages), flush=True)
     with gil(given["hogs"]) if given["hogs"] else contextlib.nullcontext():
         sys.stdin.read()
@@ -85,6 +91,7 @@ class Running:
     socket: socket.socket
     osc_pid: int
     producer: int = OSC_PRODUCER
+    worst: WorstPage | None = None
 
     def send(self, packet: bytes) -> None:
         """Send one datagram."""
@@ -122,7 +129,8 @@ def running(
         client = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         client.bind(("127.0.0.1", 0))
         time.sleep(0.5)
-        yield Running(where["port"], page, telemetry, client, where["pid"], ENGINE_PRODUCER if inside else OSC_PRODUCER)
+        producer, worst = ENGINE_PRODUCER if inside else OSC_PRODUCER, WorstPage.attach(where["worst"])
+        yield Running(where["port"], page, telemetry, client, where["pid"], producer, worst)
 
 
 def ours(entries: np.ndarray[Any, Any], producer: int = OSC_PRODUCER) -> np.ndarray[Any, Any]:
@@ -176,6 +184,38 @@ def _suffered(run: Running) -> Iterator[dict[str, float]]:
     yield found
     found["xruns"] = run.telemetry.driver(0) - xruns
     found |= {name: int(run.telemetry[name]) - count for name, count in before.items()}
+
+
+@contextlib.contextmanager
+def judged(run: Running, timer: HostTimer) -> Iterator[dict[int, bool]]:
+    """While the block runs, ask of each missed deadline, by its cycle, whether a core stood still at the time."""
+    began_ns, done, verdicts = time.monotonic_ns(), threading.Event(), {}
+    assert run.worst is not None
+    page = run.worst
+
+    def look() -> None:
+        usual_us = run.telemetry.stats().callback_us.p50
+        for block in page.blocks():
+            new = block.start_ns >= began_ns and block.cycle not in verdicts  # the timer's own record goes round
+            if new and block.spent_us > block.period_us:
+                verdicts[block.cycle] = timer.explains(block.start_ns, block.spent_us, usual_us)
+
+    def follow() -> None:
+        seen = int(run.telemetry["misses"])
+        while not done.wait(0.1):  # the page keeps the newest hundred that were slow or late
+            misses = int(run.telemetry["misses"])
+            if misses != seen:
+                seen = misses
+                look()
+
+    follower = threading.Thread(target=follow)
+    follower.start()
+    try:
+        yield verdicts
+    finally:
+        done.set()
+        follower.join()
+        look()
 
 
 def idle(run: Running, *, seconds: float = FLOOD_S) -> dict[str, float]:

@@ -121,7 +121,9 @@ class Journal:
         first = max(self.next, end - ENTRIES)
         at, count = first & (ENTRIES - 1), end - first
         entries = self._page.entries
-        new = np.concatenate((entries[at : at + count], entries[: max(at + count - ENTRIES, 0)]))
+        new = entries[at : at + count].copy()
+        if at + count > ENTRIES:
+            new = np.concatenate((new, entries[: at + count - ENTRIES]))
         fence()
         gone = max(self._page.written + 1 - ENTRIES - first, 0)  # overwritten while they were read, or being so
         if gone or first > self.next:

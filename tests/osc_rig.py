@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from autovoice.rt import Engine
+from autovoice.rt.control.board import Row
 from autovoice.rt.control.conductor import Conductor
 from autovoice.rt.control.osc.packet import read, write
 from autovoice.rt.journal import Journal
@@ -61,6 +63,23 @@ class Client:
     def __exit__(self, *error: object) -> None:
         self.send("/unsubscribe")
         self.socket.close()
+
+
+class NarrowRing:
+    """An engine that takes so many changes."""
+
+    def __init__(self) -> None:
+        self.room = 0
+        self.sent: list[float] = []
+
+    def send(self, changes: Sequence[tuple[Row, float]], *, frame: int, origin: int) -> bool:
+        return self.send_each(changes, origin=origin) == len(changes)
+
+    def send_each(self, changes: Sequence[tuple[Row, float]], *, origin: int) -> int:
+        fitting = changes[: self.room]
+        self.room -= len(fitting)
+        self.sent += [value for _, value in fitting]
+        return len(fitting)
 
 
 def value(engine: Engine, path: str) -> float:

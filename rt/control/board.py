@@ -31,9 +31,12 @@ class Row:
 
     def clamp(self, value: float) -> float:
         """Return the nearest value that the parameter takes; the default for NaN."""
-        if math.isnan(value):
+        if value != value:
             return self.default
-        value = min(max(value, self.minimum), self.maximum)
+        if value < self.minimum:
+            value = self.minimum
+        elif value > self.maximum:
+            value = self.maximum
         return float(math.floor(value + 0.5)) if self.scale in ("switch", "choice") else value
 
     def to_norm(self, value: float) -> float:
@@ -87,13 +90,19 @@ class Board:
             time.sleep(0.001)
 
     def refresh(self) -> bool:
-        """Read the board again where it has changed; says whether it had. Costs half a microsecond where not."""
+        """Read the board again where it has changed; says whether it had. Costs half a microsecond where not.
+
+        `rows` stays the same object where what can be moved does.
+        """
         if self._page.board_version == self.version:
             return False
         found = self._page.read_board()
         if found is None:  # it is being written: what was read before stays until it is whole
             return False
+        before = self.data
         self.version, self.data = found
+        if all(before.get(part) == self.data[part] for part in ("chain", "master")):  # most boards differ in what else they say
+            return True
         self.rows = {}
         for stage in self.data["chain"]:
             uid, key = stage["uid"], stage["key"]

@@ -21,6 +21,7 @@ from autovoice.rt.control.osc.outputs import note_name
 from autovoice.rt.control.osc.packet import HEADER, IMMEDIATE, MAX_BYTES, Malformed, bundles, read, write
 from autovoice.rt.control.osc.pattern import BadPattern, compile_pattern, expand, matches
 from autovoice.rt.control.osc.schedule import Outbox
+from osc_rig import NarrowRing
 from pythonosc.osc_message import OscMessage
 from support import Audio
 
@@ -357,28 +358,30 @@ def test_a_rate_lets_a_burst_through_and_then_its_share(monkeypatch: pytest.Monk
     assert [bucket.take() for _ in range(6)] == [True] * 5 + [False]
     now[0] += 0.25
     assert [bucket.take() for _ in range(3)] == [True, True, False]
+    now[0] += 0.25
+    assert [bucket.take_some(2), bucket.take_some(2), bucket.take_some(2)] == [2, 1, 0]
+    bucket.owe(3)
+    now[0] += 0.2
+    assert bucket.take_some(2) == 0
 
 
 def test_a_full_ring_keeps_the_order_and_gives_up_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    now, room, sent = [0.0], [0], []
+    now, ring = [0.0], NarrowRing()
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-
-    def send(changes: list[tuple[Row, float]], frame: int, origin: int) -> bool:
-        if room[0] < 1:
-            return False
-        room[0] -= 1
-        sent.append(changes[0][1])
-        return True
-
-    outbox, client = Outbox(send), Clients().get(("127.0.0.1", 1))
-    for value in (1.0, 2.0, 3.0):
-        outbox.put([(row(), value)], client)
-    room[0] = 2
+    outbox, client = Outbox(ring), Clients().get(("127.0.0.1", 1))
+    ring.room = 2
+    outbox.put([(row(), 0.0)], client)
+    outbox.put_each([(row(), 1.0), (row(), 2.0), (row(), 3.0)], client)
+    outbox.put([(row(), 4.0)], client)
+    ring.room = 1
+    outbox.put_each([(row(), 5.0)], client)  # there is room, and others wait for it
+    assert ring.sent == [0.0, 1.0]
+    ring.room = 3
     assert outbox.retry() == []
-    assert sent == [1.0, 2.0]
+    assert ring.sent == [0.0, 1.0, 2.0, 3.0, 4.0]
     now[0] += 1.0
     (given_up,) = outbox.retry()
-    assert given_up.changes[0][1] == 3.0
+    assert given_up.changes[0][1] == 5.0
     assert not len(outbox)
 
 

@@ -42,7 +42,11 @@ def value_of(row: Row, arguments: Sequence[Any], now: float, *, normal: bool = F
         chosen = _named(row, given)
         if chosen is not None:
             return row.clamp(chosen)
-    number = _number(row, given)
+    return taken(row, _number(row, given), normal=normal)
+
+
+def taken(row: Row, number: float, *, normal: bool) -> float:
+    """Return the value that a parameter takes for a number, which is not NaN."""
     return row.clamp(row.from_norm(min(max(number, 0.0), 1.0)) if normal else number)
 
 

@@ -44,13 +44,23 @@ class Bucket:
 
     def take(self, count: float = 1.0) -> bool:
         """Take so many if there are; say whether there were."""
-        now = time.monotonic()
-        self._level = min(self._level + (now - self._at) * self.per_s, self.burst)
-        self._at = now
+        self._refill()
         if self._level < count:
             return False
         self._level -= count
         return True
+
+    def take_some(self, count: int) -> int:
+        """Take so many, or what there is of them; returns how many."""
+        self._refill()
+        found = min(count, max(int(self._level), 0))
+        self._level -= found
+        return found
+
+    def _refill(self) -> None:
+        now = time.monotonic()
+        self._level = min(self._level + (now - self._at) * self.per_s, self.burst)
+        self._at = now
 
     def owe(self, count: float) -> None:
         """Take so many whether there are or not; what is missing has to be waited for."""

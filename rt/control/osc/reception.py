@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from autovoice.rt.control.commands import COMMANDS
-from autovoice.rt.control.osc.arguments import BadArgument, command_arguments, value_of
+from autovoice.rt.control.osc.arguments import BadArgument, command_arguments, taken, value_of
 from autovoice.rt.control.osc.clients import FORMS, MAX_HZ, MIN_HZ, Client, Clients, Subscribers
 from autovoice.rt.control.osc.clock import FrameClock, monotonic_of_tag, realtime_offset_ns
 from autovoice.rt.control.osc.counts import Counts
@@ -16,6 +16,7 @@ from autovoice.rt.control.osc.hub import Hub
 from autovoice.rt.control.osc.network import AllowList, NetworkError, numeric
 from autovoice.rt.control.osc.outputs import METERS, heartbeat, meter_messages, playing, value_messages
 from autovoice.rt.control.osc.packet import IMMEDIATE, Group, Message, write
+from autovoice.rt.control.osc.plain import NUMBER_BYTES, plain_moves
 from autovoice.rt.control.osc.schedule import AHEAD_BLOCKS, AHEAD_NS, FARTHEST_S, MAX_CHANGES, Outbox, Schedule
 from autovoice.rt.control.osc.table import SWITCHES, Table, UnknownAddress
 from autovoice.rt.layout import BLOCK_NOW, IMMEDIATELY
@@ -66,12 +67,13 @@ class Reception:
         self._sent: dict[str, tuple[float, float]] = {}
         self._asked: dict[int, Asked] = {}
         self.schedule = Schedule()
-        self.outbox = Outbox(lambda changes, frame, origin: surface.send(changes, frame=frame, origin=origin))
+        self.outbox = Outbox(surface)
         self._lay_out()
 
     def _lay_out(self) -> None:
-        self._board = self._surface.board
-        self._table = Table(self._board.rows, (*self._commands, *self._own))
+        self._rows = self._surface.board.rows
+        self._table = Table(self._rows, (*self._commands, *self._own))
+        self._plain = plain_moves(self._table.targets)
         self._sent.clear()
 
     def _new_clock(self) -> FrameClock:
@@ -92,7 +94,9 @@ class Reception:
         self._follow_board()
 
     def _follow_board(self) -> None:
-        if self._surface.board.refresh() or self._surface.board is not self._board:
+        board = self._surface.board
+        board.refresh()
+        if board.rows is not self._rows:
             self._lay_out()
 
     def keep_going(self) -> None:
@@ -102,6 +106,31 @@ class Reception:
         for group in self.outbox.retry():
             self._counts.dropped += len(group.changes)
             self._hub.error(group.client, "the engine takes no changes now: its ring is full, or it stands still", NO_ROOM)
+
+    def plain(self, packets: Sequence[bytes], start: int) -> list[tuple[Row, float]]:
+        """Return what the packets from `start` on move, up to the first that has to be read to know it."""
+        self._follow_board()
+        known, moves = self._plain, []
+        for k in range(start, len(packets)):
+            packet = packets[k]
+            plain = known.get(packet[:-NUMBER_BYTES])
+            if plain is None:
+                break
+            row, normal, unpack = plain
+            (number,) = unpack(packet[-NUMBER_BYTES:])
+            if number != number:
+                break
+            moves.append((row, taken(row, number, normal=normal)))
+        return moves
+
+    def move(self, moves: Sequence[tuple[Row, float]], client: Client) -> None:
+        """Do what plain packets ask for, each by itself."""
+        self._counts.messages += len(moves)
+        self._counts.moves += len(moves)
+        until_s = time.monotonic() + SENT_S
+        for row, value in moves:
+            self._sent[row.path] = value, until_s
+        self.outbox.put_each(moves, client)
 
     def take(self, groups: Sequence[Group], client: Client) -> None:
         """Act on what a packet holds."""
@@ -265,7 +294,7 @@ class Reception:
         elif meter in (now := playing(self._surface.board.data)):
             self._hub.reply(client, [now[meter]])
         else:
-            client.messages.owe(len(self._board.rows))
+            client.messages.owe(len(self._rows))
             self._tell_values(client, [(t.row, "norm" if t.normal else "real") for t in self._table.under(text)])
 
     def _refresh(self, arguments: Sequence[Any], client: Client) -> None:

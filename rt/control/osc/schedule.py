@@ -6,8 +6,8 @@ import heapq
 import itertools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from autovoice.rt.control.osc.clients import Client
 from autovoice.rt.control.osc.packet import Message
@@ -86,12 +86,22 @@ class Waiting(NamedTuple):
     until_s: float
 
 
+class Sender(Protocol):
+    """The way to the engine: a Surface."""
+
+    def send(self, changes: Sequence[tuple[Row, float]], *, frame: int, origin: int) -> bool:
+        """Send one group; say whether there was room."""
+
+    def send_each(self, changes: Sequence[tuple[Row, float]], *, origin: int) -> int:
+        """Send groups of one change each while there is room; returns how many."""
+
+
 class Outbox:
     """Hands groups to the engine in order, and keeps them while its ring is full."""
 
-    def __init__(self, send: Callable[[Sequence[tuple[Row, float]], int, int], bool]) -> None:
-        """Send with a function of changes, frame and origin that says whether there was room."""
-        self._send = send
+    def __init__(self, sender: Sender) -> None:
+        """Send this way; nothing waits yet."""
+        self._sender = sender
         self._waiting: deque[Waiting] = deque()
 
     def __len__(self) -> int:
@@ -105,15 +115,21 @@ class Outbox:
 
     def put(self, changes: Sequence[tuple[Row, float]], client: Client, frame: int = IMMEDIATELY) -> None:
         """Send a group, or keep it until there is room."""
-        if self._waiting or not self._send(changes, frame, client.number):
+        if self._waiting or not self._sender.send(changes, frame=frame, origin=client.number):
             self._waiting.append(Waiting(changes, frame, client, time.monotonic() + PATIENCE_S))
+
+    def put_each(self, changes: Sequence[tuple[Row, float]], client: Client) -> None:
+        """Send each change as a group of its own, to be applied at once, or keep those that there is no room for."""
+        sent = 0 if self._waiting else self._sender.send_each(changes, origin=client.number)
+        until_s = time.monotonic() + PATIENCE_S
+        self._waiting.extend(Waiting((change,), IMMEDIATELY, client, until_s) for change in changes[sent:])
 
     def retry(self) -> list[Waiting]:
         """Send what waits, as far as it goes; returns the groups that waited too long and are given up."""
         given_up = []
         while self._waiting:
             first = self._waiting[0]
-            if self._send(first.changes, first.frame, first.client.number):
+            if self._sender.send(first.changes, frame=first.frame, origin=first.client.number):
                 self._waiting.popleft()
             elif time.monotonic() > first.until_s:
                 given_up.append(self._waiting.popleft())

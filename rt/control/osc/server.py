@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autovoice.rt.control.osc.clients import Client, Clients, Subscribers
 from autovoice.rt.control.osc.counts import Counts
@@ -28,12 +28,14 @@ from autovoice.rt.control.osc.streams import Gone, Stream
 if TYPE_CHECKING:
     from autovoice.rt.control.surface import Surface
 
-DRAIN = 256  # datagrams read before anything else gets its turn
+DRAIN, DRAIN_BYTES = 256, 1 << 18  # datagrams, and about their bytes, read before anything else gets its turn
 STREAM_PACKETS = 64  # of one TCP client, likewise
 MAX_STREAMS = 64
 TICK_S = 0.01
 REPORT_S = 1.0  # between heartbeats, counts, and looks at what the kernel lost
 RETRY_S = 0.0005  # while the engine's ring is full
+STORM = 20  # packets between two ticks: from so many on ...
+GATHER_S = 0.001  # ... packets wait for one another, so that a turn finds many
 MAX_FAULTS_SHOWN = 10
 NO_SUCH_FILES = (errno.EMFILE, errno.ENFILE)
 
@@ -71,6 +73,7 @@ class Server:
         self._buffer = bytearray(MAX_BYTES)  # one for all datagrams: 64 KiB for each would leave holes all over the heap
         self._view = memoryview(self._buffer)
         self._said: dict[str, int] = {}
+        self._storm, self._packets_at_tick = False, 0
         self._priority = Priority()
         self._stopping = False
 
@@ -97,6 +100,8 @@ class Server:
             if now >= self._report_at:
                 self._report_at = max(self._report_at + REPORT_S, now)
                 self._safely(self._report)
+            if self._storm:  # to be woken costs more than to read ten packets
+                time.sleep(GATHER_S)
         for stream in list(self._streams):
             self._drop(stream, "")
         self._selector.close()
@@ -129,27 +134,60 @@ class Server:
                 self._reception.replied(message)
 
     def _read_datagrams(self) -> None:
+        for (host, port, *_), packets in self._datagrams():
+            if host in self._allowed:
+                self._take(packets, self._clients.get((host, port)))
+            else:
+                self.counts.refused += len(packets)
+
+    def _datagrams(self) -> list[tuple[Any, list[bytes]]]:
+        """Return what came, in order, as runs of packets with the address that they are all from."""
+        receive, buffer, view = self._doors.udp.recvfrom_into, self._buffer, self._view
+        runs: list[tuple[Any, list[bytes]]] = []
+        packets: list[bytes] = []
+        sender, held = None, 0
         for k in range(DRAIN):
             try:
-                size, address = self._doors.udp.recvfrom_into(self._buffer)
+                size, address = receive(buffer)
             except BlockingIOError:
                 if k == 0:  # woken by nothing but refusals, and again until they are read
                     self._drop_refused()
-                return
+                break
             except OSError:
                 self._drop_refused()
                 continue
-            host = address[0]
-            if host not in self._allowed:
-                self.counts.refused += 1
-                continue
-            self._take(bytes(self._view[:size]), self._clients.get((host, address[1])))
+            if address != sender:
+                sender, packets = address, []
+                runs.append((sender, packets))
+            packets.append(bytes(view[:size]))
+            held += size
+            if held > DRAIN_BYTES:
+                break
+        return runs
 
-    def _take(self, packet: bytes, client: Client) -> None:
-        self.counts.packets += 1
+    def _take(self, packets: Sequence[bytes], client: Client) -> None:
+        """Act on what one client sent, in order; plain moves in a row go to the engine together."""
+        self.counts.packets += len(packets)
+        at = 0
+        while at < len(packets):
+            moves = self._reception.plain(packets, at)
+            if moves:
+                at += len(moves)
+                granted = client.messages.take_some(len(moves))
+                self._safely(partial(self._reception.move, moves[:granted], client))
+                for _ in range(granted, len(moves)):
+                    self._limited(client)
+            else:
+                self._read(packets[at], client)
+                at += 1
+
+    def _limited(self, client: Client) -> None:
+        self.counts.limited += 1
+        self._hub.error(client, f"more than {client.messages.per_s:.0f} messages a second: some are not read", TOO_MANY)
+
+    def _read(self, packet: bytes, client: Client) -> None:
         if not client.messages.take():
-            self.counts.limited += 1
-            self._hub.error(client, f"more than {client.messages.per_s:.0f} messages a second: some are not read", TOO_MANY)
+            self._limited(client)
             return
         try:
             groups = read(packet)
@@ -208,7 +246,7 @@ class Server:
         for _ in range(min(STREAM_PACKETS, len(stream.packets))):
             if stream not in self._streams or not client.messages.available:
                 break
-            self._take(stream.packets.popleft(), client)
+            self._take((stream.packets.popleft(),), client)
         self._watch(stream)
 
     def _watch(self, stream: Stream) -> None:
@@ -239,6 +277,8 @@ class Server:
 
     def _tick(self) -> None:
         """Go on with what the streams have in hand, and tell subscribers what moved."""
+        self._storm = self.counts.packets >= self._packets_at_tick + STORM
+        self._packets_at_tick = self.counts.packets
         for stream in [s for s in self._streams if s.waiting]:
             self._serve(stream)
         self._reception.look()

@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from autovoice.dsp.converter import weights
 from autovoice.dsp.converter.program import DECODER, ENCODER, INPUTS, KERNEL, LOOKAHEADS, SPEAKER
+from autovoice.dsp.stage import MAX_CHANNELS
+from autovoice.rt import Chain
 from autovoice.tools.lab.bench.offline import BLOCK, RATE, Offline
 
 PASSES = 7
@@ -18,6 +20,9 @@ SECONDS = 10
 HOP_US = 10_000.0
 HOPS = 300  # that torch and ONNX Runtime are timed over
 MODES = tuple(LOOKAHEADS)
+STAGES = ("highpass", "pitch", "convert")  # of a swap
+SWAPS = 25
+CACHE_BYTES = 8 << 20  # written before a swap, so that what is copied comes from memory
 
 
 def test_convert_cost(voice: np.ndarray, report: Callable[[dict[str, Any]], None]) -> None:
@@ -140,3 +145,54 @@ def test_inference_paths(tmp_path: Path, voice: np.ndarray, report: Callable[[di
     figures = {f"{name}_hop_us": value for name, value in least.items()}
     figures |= {f"{name}_to_stage": value / least["stage"] for name, value in least.items() if name != "stage"}
     report(figures | {"stage_rtf": least["stage"] / HOP_US})
+
+
+def swap_us(channels: int, sound: np.ndarray) -> dict[str, float]:
+    """Return what the callback that adopts a chain takes, the caches cold; those that run both chains; those that run one."""
+    from autovoice.rt import atomics
+    from autovoice.rt.callback import RUN
+    from autovoice.rt.memory import address_of
+    from autovoice.rt.processor import Processor
+    from autovoice.rt.swap import NEXT
+
+    chain = Chain(STAGES)
+    processor = Processor(chain, sample_rate=RATE, in_channels=channels, out_channels=channels, block=BLOCK)
+    heard = np.ascontiguousarray(np.tile(sound[:RATE], (channels, 1)))
+    given, given_back = np.zeros((2, channels, BLOCK), np.float32)
+    pointers = np.zeros(2 * MAX_CHANNELS, np.int64)
+    pointers[:channels] = [address_of(row) for row in given]
+    pointers[MAX_CHANNELS : MAX_CHANNELS + channels] = [address_of(row) for row in given_back]
+    cold = np.zeros(CACHE_BYTES, np.uint8)
+
+    def play(blocks: int) -> list[float]:
+        took = []
+        for k in range(blocks):
+            given[:] = heard[:, k * BLOCK : (k + 1) * BLOCK]
+            begin = time.perf_counter_ns()
+            RUN.ctypes(processor.address, address_of(pointers), address_of(pointers[MAX_CHANNELS:]), BLOCK, 0)
+            took.append((time.perf_counter_ns() - begin) / 1e3)
+        return took
+
+    adopting, both, one = [], [], []
+    for _ in range(SWAPS):
+        one += play(300)
+        processor.publish(processor.image.present(), keep_state=True, follow=True, settle=0)
+        cold += 1
+        adopting += play(1)
+        both += play(100)
+        while atomics.load(processor.address + NEXT) != 0 or processor.engine["incoming"] != 0:
+            play(10)
+    processor.close()
+    groups = {"adopting": adopting, "both": both, "one": one}
+    return {
+        f"{name}_{channels}_{what}_us": value
+        for name, each in groups.items()
+        for what, value in (("least", min(each)), ("p50", float(np.median(each))))
+    }
+
+
+def test_convert_swap(voice: np.ndarray, report: Callable[[dict[str, Any]], None]) -> None:
+    """A swap that keeps the converter's state: the callback that adopts the chain, in mono, stereo and eight channels."""
+    found = {name: value for channels in (1, 2, 8) for name, value in swap_us(channels, voice).items()}
+    report(found | {"period_us": 1e6 * BLOCK / RATE})
+    assert found["adopting_2_least_us"] < 200.0

@@ -1,4 +1,4 @@
-"""Voices: the converter's features, network and training, the teacher it learns from, voice profiles, resident models.
+"""Voices: the converter's features, network and training, the teacher it learns from, voice profiles.
 
 Whoever imports this package can name voices of the user's own in chains and presets.
 """

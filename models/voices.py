@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -22,7 +21,7 @@ import autovoice.dsp
 import numpy as np
 from autovoice.dsp.stage import suggest
 from autovoice.models import speaker_encoder
-from autovoice.rt.presets.store import check_name, xdg_folder
+from autovoice.rt.store import PRIVATE, Store, check_name, read_file, write_file
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -64,27 +63,8 @@ class Voice:
         return {name: value for name, value in asdict(self).items() if name != "timbre"}
 
 
-def user_folder() -> Path:
-    """Return the folder of the user's own voices, which need not exist."""
-    return xdg_folder("XDG_DATA_HOME", ".local/share") / "voices"
-
-
-def user_file(name: str) -> Path:
-    """Return the file of a user's voice, which need not exist; raises VoiceError where a link leads out of the folder."""
-    path = user_folder() / f"{check_name(name, 'voice')}{SUFFIX}"
-    if path.resolve().parent != path.parent.resolve():
-        raise VoiceError(f"voice {name}: {path} is a link that leads out of its folder; put the file itself there")
-    return path
-
-
-def user_names() -> list[str]:
-    """Return the names of the user's own voices: every file in the folder that a name can reach."""
-    try:
-        entries = [entry for entry in os.scandir(user_folder()) if entry.is_file()]
-    except OSError:
-        return []  # no folder yet, or none that we may read: saving says why
-    stems = (entry.name.removesuffix(SUFFIX) for entry in entries if entry.name.endswith(SUFFIX))
-    return sorted(stem for stem in stems if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 _-]{0,63}", stem))
+OWN = Store("voice", "voices", SUFFIX, VoiceError, PRIVATE)
+user_folder, user_file, user_names = OWN.folder, OWN.file, OWN.names
 
 
 def shipped_names() -> list[str]:
@@ -120,14 +100,7 @@ def find(name: str) -> Voice:
 
 def read(path: Path) -> Voice:
     """Return the voice in a file; raises VoiceError with one line where it is none, or was changed since it was written."""
-    try:
-        if path.exists() and not path.is_file():
-            raise VoiceError(f"{path} is not a file")  # a pipe would keep us waiting for ever
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise VoiceError(f"no voice can be read at {path}: {error.strerror}") from error
-    return unpack(data, str(path))
+    return unpack(read_file(path, "voice", str(path), MAX_BYTES, VoiceError), str(path))
 
 
 def unpack(data: bytes, where: str) -> Voice:
@@ -163,12 +136,7 @@ def keep(voice: Voice, *, replace_old: bool = False) -> Path:
     Raises VoiceError where the name is not free to use, or where the file cannot be written; what was there is then still
     there.
     """
-    path = user_file(check_free(voice.name, replace_old=replace_old))
-    try:
-        write(path, pack(_checked(voice)))
-    except OSError as error:
-        raise VoiceError(f"voice {voice.name} was not saved: {error.strerror} ({path.parent})") from error
-    return path
+    return OWN.write(check_free(voice.name, replace_old=replace_old), pack(_checked(voice)))
 
 
 def check_free(name: str, *, replace_old: bool = False) -> str:
@@ -185,35 +153,17 @@ def check_own(name: str) -> str:
     """Return the name of a voice of the user's own; raises VoiceError where there is none, or where it came with AutoVoice."""
     if name in shipped():
         raise VoiceError(f"voice {name} comes with AutoVoice and cannot be deleted")
-    if name not in user_names():
-        raise VoiceError(f"no voice of your own is called {name!r}{suggest(name, user_names())}")
-    return name
+    return OWN.check_own(name)
 
 
 def delete(name: str) -> None:
     """Delete one of the user's own voices; raises VoiceError as `check_own` does, or where that cannot be done."""
-    try:
-        user_file(check_own(name)).unlink()
-    except OSError as error:
-        raise VoiceError(f"voice {name} was not deleted: {error.strerror}") from error
+    OWN.delete(check_own(name))
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file beside its place and rename it there, so that a reader or a crash finds the old one or the new one.
-
-    Makes the folder; raises OSError and then leaves what was there as it was. Only its owner may read it.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())  # a rename may reach the disk before the content does
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    """Write a voice's file, or another that only its owner may read, whole or not at all; raises OSError."""
+    write_file(path, data, PRIVATE)
 
 
 def parse_mix(text: str) -> dict[str, float]:

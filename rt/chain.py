@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from autovoice.dsp.stage import MAX_CHANNELS, SEGMENT, Stage, StageError, check_sample_rate, load, suggest
+from autovoice.rt.casting import numbered
 from autovoice.rt.layout import MAX_STAGES
 
 _KEY = re.compile(r"[A-Za-z0-9_-]{1,32}")  # part of paths and of OSC addresses
@@ -68,9 +69,9 @@ class Chain:
     """Stages in order.
 
     Each is named (`"gate"`), a file (`"mystage.py"`) or a mapping with `stage`, its parameters and options by name, and
-    optionally `name` (how it is addressed) and `bypass`. A stage that needs another's analysis (`shift` needs `pitch`)
-    gets it put in front of it when none stands there. Control thread only: stages are compiled on first use.
-    Raises StageError that says what to change.
+    optionally `name` (how it is addressed) and `bypass`. Voices may be given by their names. A stage that needs another's
+    analysis (`shift` needs `pitch`) gets it put in front of it when none stands there. Control thread only: stages are
+    compiled on first use. Raises StageError that says what to change.
     """
 
     specs: Sequence[Spec]
@@ -230,7 +231,7 @@ def _settled(stage: Stage, name: str, given: object, bypass: bool, settings: Map
         raise StageError(f"a stage's name in the chain has 1 to 32 letters, digits, _ and -, got {key[:80]!r}")
     if key in taken or key == "master":
         raise StageError(f"two stages of the chain are called {key!r}; give one another name")
-    values, options = stage.configure(settings)
+    values, options = stage.configure(numbered(stage.name, settings))
     return Placed(key, stage, values, options, bypass)
 
 

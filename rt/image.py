@@ -48,6 +48,11 @@ def glide_frames(parameter: Param, sample_rate: float) -> int:
     return 0 if parameter.steps else max(1, round(parameter.smooth_ms * 1e-3 * sample_rate))
 
 
+def _is_linked(placed: Placed) -> bool:
+    """Say whether a stage remembers nothing of the channels behind the first but what the ring of its memory holds."""
+    return bool(getattr(placed.stage.module, "LINKED", False))
+
+
 def _copy(kind: int, source: int, target: int, size: int = 0, head: int = 0, since: int = 0) -> tuple[int, ...]:
     """Return one row of COPY."""
     return kind, source, target, size, head, since
@@ -174,6 +179,8 @@ class ChainImage:
             source, target = old.slots[found[0]], self.slots[k]
             if keep_state and self.lanes.get(p.key) is old.lanes.get(p.key):
                 state, line = self._sizes[k]
+                if _is_linked(p):
+                    state = p.stage.state.itemsize
                 plan.append(_copy(COPY_BYTES, source["state"], target["state"], state))
                 plan += self._memory_copies(old, found[0], k)
                 plan.append(_copy(COPY_BYTES, source["delay"], target["delay"], line))
@@ -216,7 +223,7 @@ class ChainImage:
                 _copy(COPY_RING, address_of(a), address_of(b), length, where, since)
                 for a, b in zip(before, memory, strict=True)
             ]
-        for c in range(len(memory)):
+        for c in range(1 if _is_linked(self.chain.placed[k]) else len(memory)):
             rest = memory[c, length:]
             plan.append(_copy(COPY_BYTES, address_of(before[c, length:]), address_of(rest), rest.nbytes))
         first = address_of(memory)

@@ -17,11 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from autovoice.tools import logs
-from autovoice.tools.options import Command, CommandError
+from autovoice.tools.options import Command, CommandError, know_voices
 from autovoice.tools.values import Whole
 
 if TYPE_CHECKING:
-    from autovoice.models.manager import VoiceSlots
     from autovoice.rt import Chain, Engine
     from autovoice.rt.chain import Spec
     from autovoice.rt.control.autosave import State
@@ -213,6 +212,7 @@ def last_state(request: Mapping[str, Any]) -> State | None:
         return None
     from autovoice.rt.control.autosave import recover
 
+    know_voices()
     state = recover(request["name"], notice=logs.note)
     if state is None:
         logs.note(f"nothing was kept of a session called {request['name']!r}; starting afresh")
@@ -220,13 +220,6 @@ def last_state(request: Mapping[str, Any]) -> State | None:
         when = f" of {state.saved:%Y-%m-%d %H:%M:%S} UTC" if state.saved is not None else ""
         logs.note(f"going on with what played last{when}{'' if state.clean else ', which ended unexpectedly'}")
     return state
-
-
-def _cast() -> VoiceSlots:
-    """Return who knows the voices by name: loaded when a chain is played that has any."""
-    from autovoice.models.manager import converter_slots
-
-    return converter_slots()
 
 
 def conduct(
@@ -246,7 +239,6 @@ def conduct(
         preset=sound.preset,
         scene=sound.scene,
         resumed=sound.resumed,
-        cast=_cast,
     )
     logs.bind(session=conductor.session)
     if web is not None and web.token is not None:

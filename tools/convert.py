@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 from autovoice.tools.compiling import Compiling
-from autovoice.tools.options import CommandError, build_chain, note, on_terminal, print_json
-from autovoice.tools.render import LONG_S
+from autovoice.tools.options import CommandError, build_chain, know_voices, note, print_json
+from autovoice.tools.render import run_job, speed
 from autovoice.tools.values import Real, Whole
 
 if TYPE_CHECKING:
@@ -81,20 +79,9 @@ def command(source: Path, target: Path, **request: Any) -> None:
         wanted = channels if request["channels"] is None else request["channels"]
         stretch = 1 / tempo
         job = FileRender(chain, source, target, block=request["block"], changes=master, channels=wanted, stretch=stretch)
-    began = time.monotonic()
-    if on_terminal() and job.frames > LONG_S * job.sample_rate:
-        with click.progressbar(length=job.frames, label=source.name, file=sys.stderr) as bar:
-            done = job.run(bar.update)
-    else:
-        done = job.run()
-    seconds = time.monotonic() - began
-    if done.peak > 1.0 and target.suffix.lower() == ".flac":
-        note(f"{target} was clipped: its peak is {done.peak:.3f} of full scale; write .wav, or lower master/output")
-    if done.nonfinite:
-        note(f"{source} holds {done.nonfinite} samples that are not numbers; they were taken as 0")
+    done, seconds = run_job(job, source, target)
     files = _report(source, target, seconds, done.latency_frames, request) if request["report"] else []
     if request["as_json"]:
-        speed = done.frames / done.sample_rate / seconds
         named = {name: request[name] for name in ("voice", "other", "morph", "mode", "pitch", "emotion")}
         print_json(
             {
@@ -103,7 +90,7 @@ def command(source: Path, target: Path, **request: Any) -> None:
                 "output": target,
                 **named,
                 "seconds": seconds,
-                "times_real_time": speed,
+                "times_real_time": speed(done, seconds),
                 "report": files,
             }
         )
@@ -114,13 +101,14 @@ def settings_of(specs: Sequence[Spec], request: Mapping[str, Any]) -> list[str]:
 
     The voices stay in their slots of the converter's table as long as the process lives. Raises CommandError or VoiceError.
     """
-    from autovoice.models.manager import converter_slots
+    from autovoice.rt.casting import slots
 
+    know_voices()
     found = [{"stage": one} if isinstance(one, str) else one for one in specs]
     keys = [str(one.get("name", STAGE)) for one in found if one["stage"] == STAGE]
     if not keys:
         raise CommandError(f"this chain has no stage {STAGE}, which --voice needs; such as --chain {','.join(STAGES)}")
-    values: dict[str, Any] = {name: converter_slots().acquire(request[name]) for name in VOICES if request.get(name)}
+    values: dict[str, Any] = {name: slots().acquire(request[name]) for name in VOICES if request.get(name)}
     if "other" in values:
         values["morph"] = 0.5 if request["morph"] is None else request["morph"]
     if request.get("emotion") is not None:
@@ -137,7 +125,10 @@ def _specs(request: Mapping[str, Any]) -> tuple[Sequence[Spec], dict[str, float]
         return STAGES, {}, None
     from autovoice.rt.presets import load_preset
 
+    know_voices()
     preset = load_preset(request["preset"])
+    for line in preset.absent:
+        note(line)
     return preset.stages, dict(preset.master), preset.channels
 
 

@@ -100,6 +100,11 @@ def stage_names(chain: str) -> list[str]:
     return [name.strip() for name in chain.split(",") if name.strip()]
 
 
+def know_voices() -> None:
+    """Let chains and presets name voices of the user's own."""
+    import autovoice.models  # noqa: F401 - which says to the engine's floor where they are found
+
+
 def chain_specs(request: Mapping[str, Any]) -> tuple[list[Spec], dict[str, float], int | None]:
     """Return what --chain, --preset and --stage ask for, the preset's own `master/...` and its output channels.
 
@@ -111,7 +116,10 @@ def chain_specs(request: Mapping[str, Any]) -> tuple[list[Spec], dict[str, float
         raise CommandError("--preset brings its own chain; leave --chain away, or --preset")
     from autovoice.rt.presets import load_preset
 
+    know_voices()
     preset = load_preset(request["preset"])
+    for line in preset.absent:
+        note(line)
     return [*preset.stages, *request["stages"]], dict(preset.master), preset.channels
 
 
@@ -129,6 +137,7 @@ def build_chain(specs: Sequence[Spec], settings: Iterable[str]) -> tuple[Chain, 
     from autovoice.rt.image import BYPASS
     from autovoice.rt.master import check_master
 
+    know_voices()
     plain = Chain(specs)
     # A second build with the settings: only a chain knows the names in it, such as `gate_2` or a `pitch` that `shift` needs.
     whole: dict[str, dict[str, object]] = {}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 from autovoice.tools.compiling import Compiling
-from autovoice.tools.options import note, print_json
+from autovoice.tools.options import know_voices, note, print_json
 
 if TYPE_CHECKING:
     from autovoice.rt.presets import Preset
@@ -35,6 +35,7 @@ def command(name: str | None, as_json: bool, pages: Path | None) -> None:
     if pages is not None:
         write_page([load_preset(one) for one in preset_names()], pages)
         return
+    know_voices()
     presets = [load_preset(name)] if name else [load_preset(one) for one in preset_names()] + _own()
     if not (name or as_json):
         width, own = max(len(preset.name) for preset in presets), user_names()
@@ -42,6 +43,8 @@ def command(name: str | None, as_json: bool, pages: Path | None) -> None:
             click.echo(f"{preset.name:<{width}}  {preset.about or ('yours' if preset.name in own else '')}")
         click.echo("\nautovoice presets NAME shows one; autovoice live --preset NAME plays it.")
         return
+    for line in (line for preset in presets for line in preset.absent):
+        note(line)
     with Compiling():
         shown = [(preset, preset.chain().latency(SAMPLE_RATE)) for preset in presets]
     if as_json:

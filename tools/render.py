@@ -6,12 +6,15 @@ import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from autovoice.tools.compiling import Compiling
 from autovoice.tools.options import build_chain, chain_options, chain_specs, note, on_terminal, print_json
 from autovoice.tools.values import Real, Whole
+
+if TYPE_CHECKING:
+    from autovoice.rt.backends.file import FileRender, Rendered
 
 LONG_S = 30.0  # of sound: what is shorter is done before a bar would be read
 
@@ -58,6 +61,14 @@ def command(
             channels=wanted if channels is None else channels,
             stretch=stretch,
         )
+    done, seconds = run_job(job, source, target)
+    if as_json:
+        times = {"seconds": seconds, "times_real_time": speed(done, seconds)}
+        print_json({**asdict(done), "input": source, "output": target, **times})
+
+
+def run_job(job: FileRender, source: Path, target: Path) -> tuple[Rendered, float]:
+    """Render, with a progress bar where it takes long, and note what there is to say; returns the seconds it took, too."""
     began = time.monotonic()
     if on_terminal() and job.frames > LONG_S * job.sample_rate:
         with click.progressbar(length=job.frames, label=source.name, file=sys.stderr) as bar:
@@ -69,6 +80,11 @@ def command(
         note(f"{target} was clipped: its peak is {done.peak:.3f} of full scale; write .wav, or lower master/output")
     if done.nonfinite:
         note(f"{source} holds {done.nonfinite} samples that are not numbers; they were taken as 0")
-    if as_json:
-        speed = done.frames / done.sample_rate / seconds
-        print_json({**asdict(done), "input": source, "output": target, "seconds": seconds, "times_real_time": speed})
+    for line in done.lacking:
+        note(f"played live, {line}")
+    return done, seconds
+
+
+def speed(done: Rendered, seconds: float) -> float:
+    """Return how many times faster than its sound a render was."""
+    return done.frames / done.sample_rate / seconds

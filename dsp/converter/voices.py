@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -46,8 +47,18 @@ ONE = np.float32(1)
 _lock = threading.Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What was put into a slot."""
+
+    name: str
+    timbre: np.ndarray[Any, Any]  # float32 (VALUES,), as it was given
+    median_hz: float
+    number: int  # of the voices that were ever put into the table, this one
+
+
 class _Table:
-    """The resident records, and the names that only control knows."""
+    """The resident records, and what only control knows of them."""
 
     def __init__(self) -> None:
         """Lay the shipped voices out."""
@@ -57,8 +68,8 @@ class _Table:
         kind = ctypes.c_char * records.nbytes
         self.records = np.frombuffer(memoryview(kind.from_address(self.records_at)), RECORD)
         self.address = resident.keep(np.full(SLOTS, self.records_at, np.int64))
-        self.names: dict[int, str] = {}
-        self.used = 0
+        self.held: dict[int, Held] = {}
+        self.used = self.count = 0
         tensors = weights.tensors()
         self.mean, self.std = tensors["normal.mean"], tensors["normal.std"]
 
@@ -82,7 +93,8 @@ class _Table:
         record["values"] = (timbre - self.mean) / self.std
         record["median"] = np.log2(median_hz)
         _publisher().ctypes(self.address + 8 * slot, self.records_at + RECORD.itemsize * self.used)
-        self.names[slot] = name
+        self.count += 1
+        self.held[slot] = Held(name, timbre.copy(), float(median_hz), self.count)
 
 
 def _publish(address: Any, value: Any) -> None:
@@ -109,7 +121,7 @@ def _table() -> _Table:
 def voices() -> dict[str, int]:
     """Return the names of the voices in the table and their slots, the shipped ones first. Control thread only."""
     with _lock:
-        return {name: slot for slot, name in sorted(_table().names.items())}
+        return {held.name: slot for slot, held in sorted(_table().held.items())}
 
 
 def put_voice(slot: int, timbre: Any, median_hz: float, name: str) -> None:
@@ -126,6 +138,13 @@ def put_voice(slot: int, timbre: Any, median_hz: float, name: str) -> None:
         raise ValueError(f"median_hz must be in 30..1000 Hz, got {median_hz:g}")
     with _lock:
         _table().put(slot, values, median_hz, name)
+
+
+def held(slot: int) -> Held:
+    """Return what a slot holds; one that nobody was put into holds the mean of all voices. Control thread only."""
+    with _lock:
+        table = _table()
+        return table.held.get(slot) or Held("", table.mean.copy(), features.REFERENCE_HZ, 0)
 
 
 def vector(slot: int) -> np.ndarray[Any, Any]:

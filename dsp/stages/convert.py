@@ -106,6 +106,8 @@ VOICE_AT, OTHER_AT, MORPH_AT, MATCH_AT, SOURCE_AT, PITCH_AT = range(6)
 FORMANT_AT, INTONATION_AT, EXPRESSION_AT, BREATH_AT, TILT_AT = range(6, 11)
 """Places of the parameters among the controls."""
 
+RING = ("dry", "written")
+LINKED = True
 STATE = [
     ("memory", "i8"),  # dry ring; in the first channel also what follows from `_layout`
     ("input", "i8"),  # address of the ring of 2 size frames that the analysis reads
@@ -122,6 +124,7 @@ STATE = [
     ("earlier", "i8"),  # frames that the pulses' pitch comes late where the look-ahead is shorter than the tracker's delay
     ("latency", "i8"),  # frames
     ("dry", "i8"),  # frames of the dry ring, a power of 2
+    ("written", "i8"),  # the absolute frame that it is written up to
     ("loud", "i8"),  # the latest frame that was not zero
     ("loud_then", "i8"),  # as it was when the segment began
     ("audible", "i8"),
@@ -369,3 +372,4 @@ def process(s: Any, p: Any, x: Any, block: Any) -> None:
             x[c, i] = p.mix[i] * wet + (ONE - p.mix[i]) * dry[(then + i) & around]
     for i in range(block.frames):
         out[(then + i) & inside] = ZERO
+    head.written = block.frame + block.frames

@@ -36,6 +36,7 @@ RANGE_TOLERANCE = np.float32(1.01)  # a pitch right at the floor or ceiling belo
 MAX_TAPS = vector.DOT_STEP * -(-(2 * round(FILTER_HALF_S * MAX_SAMPLE_RATE) + 1) // vector.DOT_STEP)
 ZERO, ONE = np.float32(0), np.float32(1)
 
+LINKED = True
 STATE = [
     ("started", "i8"),
     ("factor", "i8"),  # of the decimation

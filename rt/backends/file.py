@@ -15,6 +15,7 @@ from autovoice.dsp.stage import MAX_CHANNELS, StageError
 from autovoice.rt.backends.base import BackendError
 from autovoice.rt.callback import RUN_FILE
 from autovoice.rt.chain import Chain, check_channels
+from autovoice.rt.lane.reserve import lacking, mean_work_ms
 from autovoice.rt.memory import address_of
 from autovoice.rt.processor import Processor
 from autovoice.rt.stretching import Stretcher, check_factor, stretched_frames
@@ -34,6 +35,7 @@ class Rendered:
     latency_frames: int  # declared by the chain, and cut off the front
     peak: float  # highest amplitude of the result; 1 = full scale
     nonfinite: int  # input samples that were not numbers, and were replaced by 0
+    lacking: tuple[str, ...] = ()  # a line on each lane that would be late where such blocks are played live
 
 
 class FileRender:
@@ -134,7 +136,9 @@ class FileRender:
         nonfinite = int(processor.telemetry["nonfinite_in"])
         if isinstance(source, Stretcher):
             nonfinite += source.nonfinite
-        return Rendered(self.frames, self.channels, self.sample_rate, self.latency, peak, nonfinite)
+        lanes = processor.image.lanes.values()
+        lines = tuple(line for lane in lanes if (line := lacking(lane, self._block, mean_work_ms(lane))) is not None)
+        return Rendered(self.frames, self.channels, self.sample_rate, self.latency, peak, nonfinite, lines)
 
 
 def open_sound(path: Path) -> soundfile.SoundFile:

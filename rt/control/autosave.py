@@ -19,7 +19,8 @@ from typing import Any
 
 from autovoice.dsp.stage import StageError
 from autovoice.rt.presets import VERSION, Preset, check_preset
-from autovoice.rt.presets.store import read_toml, write_toml, xdg_folder
+from autovoice.rt.presets.store import read_toml, write_toml
+from autovoice.rt.store import xdg_folder
 
 PERIOD_S = 2.0  # between two writings, and between two attempts where one failed
 CLOSE_S = 5.0  # how long the end waits for a disk
@@ -56,7 +57,8 @@ def write_state(path: Path, state: State) -> None:
 def recover(name: str, folder: Path | None = None, notice: Callable[[str], None] | None = None) -> State | None:
     """Return an engine's last state, checked so far that its chain can be played; None where there is none.
 
-    A file that cannot be used is set aside as `NAME.toml.broken`, with one line to `notice`, by default on stderr.
+    A file that cannot be used is set aside as `NAME.toml.broken`, with one line to `notice`, by default on stderr; so is told
+    which voice is not there any more.
     Compiles the stages; control thread only.
     """
     path = state_file(name, folder)
@@ -65,6 +67,8 @@ def recover(name: str, folder: Path | None = None, notice: Callable[[str], None]
     try:
         state = _checked(path)
         state.sound.chain()
+        for line in state.sound.absent:
+            (notice or _print)(line)
         return state
     except StageError as error:
         aside = path.with_name(path.name + ".broken")

@@ -24,7 +24,6 @@ from autovoice.rt.chain import Chain
 from autovoice.rt.control.commands import COMMANDS
 from autovoice.rt.control.family import Family, Handler
 from autovoice.rt.control.host import Program, SurfaceHost
-from autovoice.rt.control.voices import Cast
 from autovoice.rt.engine import Engine, EngineError
 from autovoice.rt.journal import Journal
 from autovoice.rt.layout import OSC_PRODUCER, PRESENCE, WEB_PRODUCER
@@ -39,6 +38,7 @@ FAMILIES = (
     ("autovoice.rt.control.takes", "TakesFamily"),
     ("autovoice.rt.control.learn", "MidiFamily"),
     ("autovoice.rt.control.voices", "VoiceFamily"),
+    ("autovoice.rt.control.lanes", "LaneFamily"),
 )
 """Where the commands are done, in the order in which they are told of things."""
 
@@ -82,8 +82,8 @@ class Conductor:
 
     `osc` and `web` say which surfaces run; `told` gets every notice. `scenes` is a show file, `takes` and `state` are the
     folders of recordings and of the autosave (None: the user's own), `autosave` keeps the last state on disk; `preset` and
-    `scene` name what plays, `resumed` says that it goes on from the autosave; `cast` returns who knows voices by name. Raises
-    StageError for a show file that cannot be played.
+    `scene` name what plays, `resumed` says that it goes on from the autosave. Raises StageError for a show file that cannot be
+    played.
     """
 
     def __init__(
@@ -100,7 +100,6 @@ class Conductor:
         preset: str | None = None,
         scene: str | None = None,
         resumed: bool = False,
-        cast: Callable[[], Cast] | None = None,
     ) -> None:
         """Check nothing yet but what is given; the engine may not run yet."""
         self.engine = engine
@@ -108,7 +107,6 @@ class Conductor:
         self.session = uuid.uuid4().hex[:12]
         self.scenes_file, self.takes_folder, self.state_folder, self.autosave = scenes, takes, state, autosave
         self.preset, self.scene, self.resumed = preset, scene, resumed  # the names of what plays, where it has any
-        self.cast = cast
         self.osc: dict[str, Any] | None = None  # host and port, once they are had
         self.web: dict[str, Any] | None = None
         self.counts: dict[str, dict[str, int]] = {}  # of each surface, as it says

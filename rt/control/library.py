@@ -18,8 +18,9 @@ from autovoice.rt.control.morph import OWN, Leg, Morpher, Waiting, check_seconds
 from autovoice.rt.control.scenes import Show
 from autovoice.rt.layout import IMMEDIATELY, MIDI_PRODUCER, PRESENCE
 from autovoice.rt.master import MASTER
-from autovoice.rt.presets import KEPT_MASTER, all_names, capture, delete_preset, load_preset, save_preset
-from autovoice.rt.presets.store import check_name, user_names
+from autovoice.rt.presets import KEPT_MASTER, Preset, all_names, capture, delete_preset, load_preset, save_preset
+from autovoice.rt.presets.store import user_names
+from autovoice.rt.store import check_name
 
 if TYPE_CHECKING:
     from autovoice.rt.control.conductor import Conductor
@@ -238,13 +239,20 @@ class Library(Family):
     # The commands.
 
     def _load(self, name: str, seconds: float | None = None) -> str:
-        preset = load_preset(check_name(name))
+        preset = self._preset(name)
         self._go(preset.chain(), preset.master, check_seconds(seconds or 0.0), preset.name, self._scene)
         return preset.name
 
+    def _preset(self, name: str) -> Preset:
+        """Return a preset; a voice that it names and that is not there any more is told, and the show goes on."""
+        preset = load_preset(check_name(name))
+        for line in preset.absent:
+            self.conductor.notice(line, "error")
+        return preset
+
     def _aim(self, name: str) -> str:
         """Make the way from what plays to a preset one that `morph/position` goes."""
-        preset = load_preset(check_name(name))
+        preset = self._preset(name)
         chain = preset.chain()
         self._catch_up()
         goals = {**_values(chain), **preset.master}
@@ -334,6 +342,8 @@ class Library(Family):
             return None
         show = Show(file)
         show.check_latency(self._engine.sample_rate, self._engine.processor.latency)
+        for line in show.absent:
+            self.conductor.notice(line, "error")
         return show
 
     def _read_show_again(self) -> None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from autovoice.dsp.stage import Param, StageError
+from autovoice.rt.casting import is_slot
 from autovoice.rt.layout import IMMEDIATELY, MAX_PENDING
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Leg:
     @property
     def steps(self) -> bool:
         """Whether it changes at once, half way, because nothing lies between its values."""
-        return self.parameter.scale in ("switch", "choice")
+        return self.parameter.scale in ("switch", "choice") or is_slot(self.parameter)
 
     def at(self, share: float) -> float:
         """Return its value at a share of the way: start + share (goal - start); start (goal / start)^share on a log scale."""

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from autovoice.dsp.stage import StageError, suggest
+from autovoice.rt.casting import numbered
 from autovoice.rt.chain import Chain
 from autovoice.rt.control.morph import check_seconds
 from autovoice.rt.image import BYPASS
@@ -64,6 +65,7 @@ class Show:
         if not 1 <= len(tables) <= MAX_SCENES:
             raise StageError(f"{path}: a show has 1..{MAX_SCENES} scenes, got {len(tables)}")
         self.scenes: list[Scene] = []
+        self.absent: list[str] = []  # a line on each voice that is not there any more
         for number, table in enumerate(tables, 1):
             try:
                 self.scenes.append(self._scene(table, self.scenes[-1] if self.scenes else None))
@@ -131,7 +133,9 @@ class Show:
     def _preset(self, name: object) -> Preset:
         if not isinstance(name, str):
             raise StageError(f"preset is the name of one, or a file, got {name!r}")
-        return load_preset(str(self.path.parent / name) if name.endswith(".toml") else name)
+        preset = load_preset(str(self.path.parent / name) if name.endswith(".toml") else name)
+        self.absent += [line for line in preset.absent if line not in self.absent]
+        return preset
 
 
 def _named(table: dict[str, Any]) -> str:
@@ -149,6 +153,6 @@ def check_setting(chain: Chain, path: str, value: object) -> float:
         raise StageError(f"{path} is fixed while it runs, because it sets the latency; set it in the preset")
     parameter = BYPASS if name == "bypass" else stage.parameters[stage.parameter(name)]
     try:
-        return parameter.check(value)
+        return parameter.check(numbered(chain[key].stage.name, {name: value})[name])
     except (StageError, OverflowError) as error:
         raise StageError(f"{key}/{error}") from None

@@ -43,15 +43,22 @@ class EventRing:
         if self._words[ITEM // 8] != PACKED.size or PACKED.size != EVENT.itemsize:
             raise ValueError(f"{path} holds items of {self._words[ITEM // 8]} bytes, an event has {EVENT.itemsize}")
 
+    @property
+    def room(self) -> int:
+        """How many events it takes now."""
+        return int(self._mask + 1 - (self._words[WRITE // 8] - self._words[READ // 8]))
+
     def push(self, events: Sequence[tuple[int, int, int, float, int, int, int]]) -> bool:
         """Push all events, given in the order of EVENT's fields, or none where there is no room; say whether it was done."""
-        words, write = self._words, self._words[WRITE // 8]
-        if self._mask + 1 - (write - words[READ // 8]) < len(events):
+        if self.room < len(events):
             return False
-        for k, event in enumerate(events):
-            PACKED.pack_into(self._memory, DATA + ((write + k) & self._mask) * PACKED.size, *event)
+        memory, mask, size, pack = self._memory, self._mask, PACKED.size, PACKED.pack_into
+        at = write = self._words[WRITE // 8]
+        for event in events:
+            pack(memory, DATA + (at & mask) * size, *event)
+            at += 1
         fence()
-        words[WRITE // 8] = write + len(events)
+        self._words[WRITE // 8] = write + len(events)
         return True
 
 
@@ -122,6 +129,15 @@ class Surface:
         return self._ring.push(
             [(frame, row.uid, row.index, value, count - 1 - k, producer, origin) for k, (row, value) in enumerate(changes)]
         )
+
+    def send_each(self, changes: Sequence[tuple[Row, float]], *, origin: int = 0) -> int:
+        """Send changes, each to be applied as soon as it is read, as many of the first as there is room for.
+
+        Values must be in range (Row.clamp). Returns how many were sent.
+        """
+        producer, fitting = self._producer, changes[: self._ring.room]
+        self._ring.push([(IMMEDIATELY, row.uid, row.index, value, 0, producer, origin) for row, value in fitting])
+        return len(fitting)
 
     def value(self, row: Row) -> float:
         """Return a parameter's value as last applied."""

@@ -1,36 +1,25 @@
 """Voices and emotions by name: the commands that let the stage convert become somebody, in some mood, while it plays.
 
-What a voice is, this floor does not know: whoever makes the Conductor gives it a `Cast`, which puts a voice into a slot of the
-converter's table and says which. Surfaces learn names and slots, and nothing else of a voice.
+A voice goes into a slot of the converter's table (`autovoice.rt.casting`). Surfaces learn names and slots, and nothing else of
+it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from autovoice.dsp.converter.prosody import emotion
 from autovoice.dsp.stage import StageError, suggest
+from autovoice.rt import casting
+from autovoice.rt.casting import STAGE
 from autovoice.rt.control.family import Family, Handler
 
 if TYPE_CHECKING:
     from autovoice.rt.control.conductor import Conductor
 
-STAGE, PARAMETER = "convert", "voice"
+PARAMETER = "voice"
 LINGER_S = 1.0  # a slot that was moved away from is still played for a moment: the parameter's event, the glide of the voice
-
-
-class Cast(Protocol):
-    """Who can be become; the methods may be called from any thread."""
-
-    def acquire(self, name: str) -> int:
-        """Return the slot in which a voice is, put there if need be; it stays there until `release`."""
-
-    def release(self, slot: int) -> None:
-        """Let a slot go."""
-
-    def names(self) -> dict[int, str]:
-        """Return the voices in the table by slot."""
 
 
 class VoiceFamily(Family):
@@ -49,26 +38,26 @@ class VoiceFamily(Family):
 
     def state(self) -> dict[str, Any]:
         """Return the names of the voices in the table by slot, where a stage plays from it."""
-        cast = self._cast()
-        return {"voices": {str(slot): name for slot, name in cast.names().items()} if cast is not None else {}}
+        if not (self._held or self._keys()):  # nobody needs the table, so it need not be laid out
+            return {"voices": {}}
+        return {"voices": {str(slot): name for slot, name in casting.slots().names().items()}}
 
     def tick(self, now_s: float) -> None:
         """Let go of the slots whose time is over."""
         self._now_s = now_s
         while self._leaving and self._leaving[0][0] <= now_s:
-            self._release(self._leaving.pop(0)[1])
+            casting.slots().release(self._leaving.pop(0)[1])
 
     def close(self) -> None:
         """Let go of every slot."""
         for slot in (*self._held.values(), *(slot for _, slot in self._leaving)):
-            self._release(slot)
+            casting.slots().release(slot)
         self._held, self._leaving = {}, []
 
     def _become(self, name: str, key: str | None = None) -> str:
-        key, cast = self._key(key), self._cast()
-        assert cast is not None
+        key = self._key(key)
         try:
-            slot = cast.acquire(name)
+            slot = casting.slots().acquire(name)
         except (ValueError, RuntimeError) as error:
             raise StageError(str(error)) from error
         self.conductor.engine.set(f"{key}/{PARAMETER}", float(slot))
@@ -85,7 +74,7 @@ class VoiceFamily(Family):
     def _key(self, key: str | None) -> str:
         """Return the stage that is meant: the first one where none is named."""
         keys = self._keys()
-        if not keys or self.conductor.cast is None:
+        if not keys:
             raise StageError(f"nothing that plays can become somebody; put the stage {STAGE} into the chain")
         if key is not None and key not in keys:
             raise StageError(f"no stage {STAGE} is called {key!r}{suggest(key, keys)}")
@@ -93,11 +82,3 @@ class VoiceFamily(Family):
 
     def _keys(self) -> list[str]:
         return [placed.key for placed in self.conductor.engine.chain.placed if placed.stage.name == STAGE]
-
-    def _cast(self) -> Cast | None:
-        """Return who knows the voices; None where nothing plays that could become one, and their table need not be laid out."""
-        return self.conductor.cast() if self.conductor.cast is not None and (self._held or self._keys()) else None
-
-    def _release(self, slot: int) -> None:
-        assert self.conductor.cast is not None
-        self.conductor.cast().release(slot)

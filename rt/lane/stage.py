@@ -117,6 +117,7 @@ def read(spec: Mapping[str, Any], provided: Collection[str]) -> tuple[str, dict[
 
     `provided` are the analysis stages in front of it, whose results the bus carries to the worker.
     """
+    from autovoice.rt.casting import own_voices
     from autovoice.rt.chain import place_all
     from autovoice.rt.presets import describe
 
@@ -136,6 +137,8 @@ def read(spec: Mapping[str, Any], provided: Collection[str]) -> tuple[str, dict[
     for p in inner:
         if isinstance(p.stage, LaneStage):
             raise StageError("a lane cannot hold another lane")
+        if own := own_voices(p.stage.name, p.values):
+            raise StageError(f"a lane's worker knows the voices that ship, and not {own[0]}; put {p.key} into the chain itself")
         spec_of = describe(p)
         for one in p.stage.parameters:
             if p.values[one.name] != one.default:

@@ -1,8 +1,8 @@
 """Presets: chains that people recognise, and their own, as TOML files.
 
 A preset file holds `version = 1`, an `about` line, the `[[stages]]` in order with their settings by name, and optionally
-`channels` of the output and a `[master]` table. Those that come with AutoVoice lie beside this module; a user's own lie in
-`$XDG_DATA_HOME/autovoice/presets`; any other file is named by its path. Control thread only.
+`channels` of the output and a `[master]` table. Voices stand in it by their names. Presets that come with AutoVoice lie beside
+this module; a user's own lie in `$XDG_DATA_HOME/autovoice/presets`; any other file is named by its path. Control thread only.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from autovoice.dsp.stage import Param, StageError, suggest
+from autovoice.rt.casting import named, present
 from autovoice.rt.chain import Chain, Placed
 from autovoice.rt.master import check_master
-from autovoice.rt.presets.store import check_name, read_toml, user_file, user_names, write_toml
+from autovoice.rt.presets.store import OWN, read_toml, toml, user_file, user_names
+from autovoice.rt.store import check_name
 
 FOLDER = Path(__file__).resolve().parent
 VERSION = 1
@@ -35,6 +37,7 @@ class Preset:
     stages: tuple[dict[str, Any], ...]  # as Chain takes them
     master: dict[str, float]  # by path, `master/mix`
     channels: int | None  # of the output that it is made for, None = as many as go in
+    absent: tuple[str, ...] = ()  # a line on each voice that it names and that is not there any more
 
     def chain(self) -> Chain:
         """Return the chain; raises StageError for a stage or a value that does not exist."""
@@ -82,7 +85,6 @@ def save_preset(preset: Preset) -> Path:
     Raises StageError where the name is not free to use, or where the file cannot be written; the old one is then still there.
     """
     _refuse_shipped(preset.name, "overwritten; save it under another name")
-    path = user_file(preset.name)
     data: dict[str, Any] = {"version": VERSION}
     if preset.about:
         data["about"] = preset.about
@@ -91,22 +93,13 @@ def save_preset(preset: Preset) -> Path:
     data["stages"] = [dict(stage) for stage in preset.stages]
     if preset.master:
         data["master"] = {path.partition("/")[2]: value for path, value in preset.master.items()}
-    try:
-        write_toml(path, data)
-    except OSError as error:
-        raise StageError(f"preset {preset.name} was not saved: {error.strerror} ({path.parent})") from error
-    return path
+    return OWN.write(preset.name, toml(data))
 
 
 def delete_preset(name: str) -> None:
     """Delete one of the user's own presets; raises StageError where there is none, or where it came with AutoVoice."""
     _refuse_shipped(check_name(name), "deleted")
-    if name not in user_names():
-        raise StageError(f"no preset of your own is called {name!r}{suggest(name, user_names())}")
-    try:
-        user_file(name).unlink()
-    except OSError as error:
-        raise StageError(f"preset {name} was not deleted: {error.strerror}") from error
+    OWN.delete(name)
 
 
 def _refuse_shipped(name: str, what: str) -> None:
@@ -124,7 +117,7 @@ def capture(
     master: Sequence[str] = KEPT_MASTER,
 ) -> Preset:
     """Return what plays as a preset: every stage of the chain with all its settings, `values` by path over the chain's own."""
-    stages = tuple(describe(placed) for placed in chain.with_values(values).placed)
+    stages = tuple(named(placed.stage.name, describe(placed)) for placed in chain.with_values(values).placed)
     kept = {path: values[path] for path in (f"master/{one}" for one in master) if path in values}
     return Preset(name, about, stages, kept, channels)
 
@@ -183,4 +176,6 @@ def check_preset(name: str, where: str, data: dict[str, Any]) -> Preset:
         values = {f"master/{key}": check_master(key, value) for key, value in master.items()}
     except (StageError, OverflowError) as error:
         raise StageError(f"{where}: {error}") from None
-    return Preset(name, about, tuple(stages), values, channels)
+    found = [present(stage["stage"], stage) for stage in stages]
+    absent = tuple(f"{where}: {line}" for _, lines in found for line in lines)
+    return Preset(name, about, tuple(stage for stage, _ in found), values, channels, absent)

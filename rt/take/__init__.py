@@ -6,5 +6,6 @@ A take is a folder with three files:
     wet.wav     the output, float32
     log.jsonl   a header, then one line for every event and every change of chain, each with its frame
 
-`log` reads and writes the log and trusts nothing in it, `recorder` makes a take while the voice plays, `replay` renders one.
+`log` writes the log, `reader` reads it and trusts nothing in it, `voices` keeps who spoke, `recorder` makes a take while the
+voice plays, `replay` renders one.
 """

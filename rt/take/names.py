@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from autovoice.rt.presets.store import check_name, xdg_folder
+from autovoice.rt.store import check_name, xdg_folder
 from autovoice.rt.take.log import TakeError
 
 TRIES = 100  # names that are tried with a number behind them

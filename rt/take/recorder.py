@@ -9,6 +9,7 @@ import os
 import platform
 import threading
 import time
+from collections.abc import Iterator
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from autovoice.dsp.stage import SEGMENT
 from autovoice.dsp.toolchain import CACHE_DIR, ROOT, cache_folder
+from autovoice.rt.casting import PARAMETERS, STAGE, slot_at
 from autovoice.rt.chain import Chain
 from autovoice.rt.journal import Journal, fence
 from autovoice.rt.layout import ADOPTED, BLOCK_NOW, BYPASS_INDEX, HEARD, MASTER_UID, MOVE
@@ -42,6 +44,7 @@ from autovoice.rt.take.log import (
     header_text,
     line_text,
 )
+from autovoice.rt.take.voices import Told, slots_of
 
 PRODUCER_NAMES = ("engine", "osc", "web", "midi")
 SETTLE_S = 1.0  # for which the fresh chain runs unheard: tails and trackers have built up by then
@@ -78,6 +81,8 @@ class Take(Recorder):
         self._names: dict[tuple[int, int], str] = {
             (MASTER_UID, index): f"master/{parameter.name}" for index, parameter in enumerate(MASTER)
         }
+        self._slots: set[tuple[int, int]] = set()  # of these, those that are slots of voices
+        self._told = Told()
         self._chain = 0  # the generation that the log spoke of last
         self._wet_frames: int | None = None  # once the end was asked for
         self._dry_frames = 0  # from then on
@@ -142,7 +147,10 @@ class Take(Recorder):
             generation = int(image.record[0]["generation"])
             if generation != self._chain and int(processor.engine["current"]) == image.address:
                 chain, self._chain = self._described(generation), generation
-            self._say(line_text(Restarted(int(processor.engine["frame"]), chain)))
+            frame = int(processor.engine["frame"])
+            if chain is not None:
+                self._say_voices(slots_of(image.chain), frame)
+            self._say(line_text(Restarted(frame, chain)))
 
     def close(self) -> Path:
         """End the take; returns its folder. Raises RecordError after a write failed.
@@ -178,6 +186,7 @@ class Take(Recorder):
                 master={parameter.name: float(cell["target"]) for parameter, cell in zip(MASTER, e["master"], strict=True)},
                 chain=stage_lines(image.present(), image.uids),
                 machine=machine(),
+                voices=tuple(self._told.news(slots_of(image.present()), self.first_frame)),
             )
             self._log = True
             self._say(header_text(header))
@@ -197,13 +206,37 @@ class Take(Recorder):
             until = int(entries["frame"][0]) if len(entries) else reached
             self._say(line_text(Broken(self._synced, until, "events came faster than the log could follow")))
         assert self.first_frame is not None
-        lines = (self._line(entry) for entry in entries if entry["frame"] >= self.first_frame)
-        self._say("".join(line_text(line) for line in lines if line is not None))
+        lines = (line for entry in entries if entry["frame"] >= self.first_frame for line in self._lines(entry))
+        self._say("".join(line_text(line) for line in lines))
+        self._look_at_voices(reached, max(reached, int(entries["frame"][-1]) if len(entries) else 0))
         self._synced = max(reached, self.first_frame)
         now = time.monotonic()
         if now - self._synced_s > FLUSH_SECONDS:
             self._synced_s = now
             self._say(line_text(Sync(self._synced)))
+
+    def _look_at_voices(self, reached: int, behind: int) -> None:
+        """Say where another voice was put into a slot that plays: at which hop it was heard, nobody knows."""
+        if not (outdated := self._told.outdated()):
+            return
+        values = self._processor.values
+        playing = {slot_at(values[path]) for key, path in self._names.items() if key in self._slots and path in values}
+        if changed := outdated & playing:
+            self._say(line_text(Broken(self._synced, reached, "a voice was put into a slot that plays")))
+            self._say_voices(changed, behind)
+
+    def _say_voices(self, slots: set[int], frame: int) -> None:
+        self._say("".join(line_text(voice) for voice in self._told.news(slots, frame)))
+
+    def _lines(self, entry: Any) -> Iterator[Line]:
+        """Return what the log says of an entry, behind the voices in the slots that it names."""
+        line = self._line(entry)
+        if isinstance(line, Move) and (line.uid, int(entry["index"])) in self._slots:
+            yield from self._told.news([slot_at(line.value)], line.frame)
+        elif isinstance(line, Adopted):
+            yield from self._told.news(slots_of(self._processor.published[line.generation].chain), line.frame)
+        if line is not None:
+            yield line
 
     def _line(self, entry: Any) -> Line | None:
         frame, uid, kind = int(entry["frame"]), int(entry["uid"]), int(entry["kind"])
@@ -236,6 +269,8 @@ class Take(Recorder):
             self._names[uids[p.key], BYPASS_INDEX] = f"{p.key}/bypass"
             for index, parameter in enumerate(p.stage.parameters):
                 self._names[uids[p.key], index] = f"{p.key}/{parameter.name}"
+                if p.stage.name == STAGE and parameter.name in PARAMETERS:
+                    self._slots.add((uids[p.key], index))
 
     def _lose(self, frame: int, count: int) -> None:
         """Say from where on the input, which is later in the file by the latency, is not known, and until where."""
@@ -298,10 +333,13 @@ class Take(Recorder):
 
 
 class _LogFile:
-    """A file to which whole lines are written, or nothing: what a full disk took of one is taken back."""
+    """A file to which whole lines are written, or nothing: what a full disk took of one is taken back.
+
+    Only its owner may read it, since it holds the voices that played.
+    """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o644)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC, 0o600)
         self._size = 0
         self._whole = True
 

@@ -29,9 +29,11 @@ from autovoice.rt.record import open_wav
 from autovoice.rt.sound import LOUDEST
 from autovoice.rt.swap import NEXT
 from autovoice.rt.take.chains import build, changed
-from autovoice.rt.take.log import DRY, LOG, WET, Adopted, Line, Move, Restarted, StageLine, TakeError, TakeLog
+from autovoice.rt.take.log import DRY, LOG, WET, Adopted, Line, Move, Restarted, StageLine, TakeError, Voice
+from autovoice.rt.take.reader import TakeLog
 from autovoice.rt.take.recorder import delay_line, machine
 from autovoice.rt.take.survey import MASTER_ROWS, Names, Span, check_value, survey
+from autovoice.rt.take.voices import Lent
 
 PIECE = 1 << 16  # frames rendered at a time
 BLOCK = 1024  # frames of a callback; no bit depends on it
@@ -134,8 +136,11 @@ class _Run:
         self._replay, self._dry, self._wet, self._out, self._progress = replay, dry, wet, out, progress
         self._header = h = replay.header
         self._notes = list(replay.notes)
-        chain = replay.chain(h.chain)
+        self._voices = Lent()
         try:
+            for voice in h.voices:
+                self._voices.learn(voice)
+            chain = replay.chain(self._voices.stages(h.chain))
             self._processor = Processor(
                 chain,
                 sample_rate=h.sample_rate,
@@ -146,6 +151,7 @@ class _Run:
                 channels=h.channels,
             )
         except StageError as error:
+            self._voices.close()
             raise TakeError(f"the take's engine cannot be made: {error}") from error
         self._uids: dict[tuple[str, str], int] = {}
         self._names = Names()
@@ -171,6 +177,7 @@ class _Run:
             self._deliver(self._end)
         finally:
             self._processor.close()
+            self._voices.close()
         found = self._replay.found
         return Replayed(
             frames=self._replay.frames,
@@ -209,7 +216,9 @@ class _Run:
         self._uids |= {(p.key, p.stage.name): image.uids[p.key] for p in chain.placed}
 
     def _follow(self, line: Line) -> None:
-        if isinstance(line, Move):
+        if isinstance(line, Voice):
+            self._voices.learn(line)
+        elif isinstance(line, Move):
             if len(self._waiting) == DRAIN_LIMIT:
                 self._deliver(line.frame)
             self._wait_for(line)
@@ -219,7 +228,7 @@ class _Run:
         elif isinstance(line, Restarted):
             self._deliver(line.frame)
             if line.chain is not None:
-                chain = self._replay.chain(line.chain)
+                chain = self._replay.chain(self._voices.stages(line.chain))
                 self._processor.swap(chain, running=False)
                 self._learn(line.chain, chain)
             self._processor.silence_now()
@@ -230,13 +239,14 @@ class _Run:
             if index != INPUT:  # the dry file has the trim in it
                 self._waiting.append((move.frame, MASTER_UID, index, move.value))
         else:
-            self._waiting.append((move.frame, self._uids[target], index, move.value))
+            value = self._voices.value(target[1], move.path.rpartition("/")[2], move.value)
+            self._waiting.append((move.frame, self._uids[target], index, value))
 
     def _adopt(self, line: Adopted) -> None:
         p = self._processor
         if p.engine["incoming"] != 0 or atomics.load(p.address + NEXT) != 0:
             raise TakeError(f"{self._replay.log.path}: a chain is adopted at frame {line.frame}, while another is faded in")
-        chain = self._replay.chain(line.chain)
+        chain = self._replay.chain(self._voices.stages(line.chain))
         kept = line.state == "kept"
         image = p.publish(chain, keep_state=kept, follow=line.follow, settle=line.settle)
         self._learn(line.chain, chain)

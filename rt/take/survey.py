@@ -23,8 +23,8 @@ from autovoice.rt.take.log import (
     StageLine,
     Sync,
     TakeError,
-    TakeLog,
 )
+from autovoice.rt.take.reader import TakeLog
 
 MASTER_ROWS = {f"master/{row.name}": (index, row) for index, row in enumerate(MASTER)}
 MOST_CHANGES = 100_000  # chains and breaks of one take

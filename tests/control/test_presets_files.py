@@ -15,7 +15,8 @@ from autovoice.dsp.stage import StageError
 from autovoice.rt import Chain
 from autovoice.rt import presets as module
 from autovoice.rt.presets import all_names, capture, delete_preset, load_preset, preset_names, save_preset
-from autovoice.rt.presets.store import check_name, user_folder, user_names
+from autovoice.rt.presets.store import user_folder, user_names
+from autovoice.rt.store import check_name
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from autovoice.dsp.stage import StageError
-from autovoice.rt import Chain
+from autovoice.rt import Chain, store
 from autovoice.rt.presets import capture, load_preset, save_preset
 from autovoice.rt.presets.store import user_folder, user_names
 from conducted import STEP, conducted
@@ -243,17 +243,15 @@ def test_an_undo_that_the_engine_refuses_is_not_lost(monkeypatch: pytest.MonkeyP
 
 def test_a_slow_disk_holds_up_no_fader(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a preset is being written, a value set from Python is applied all the same."""
-    from autovoice.rt import presets
-
     writing, go_on = threading.Event(), threading.Event()
-    write = presets.write_toml
+    write = store.write_file
 
-    def slow(path: Path, data: Any) -> None:
+    def slow(path: Path, data: bytes, mode: int) -> None:
         writing.set()
         assert go_on.wait(PATIENCE_S)
-        write(path, data)
+        write(path, data, mode)
 
-    monkeypatch.setattr(presets, "write_toml", slow)
+    monkeypatch.setattr(store, "write_file", slow)
     with conducted(["gain"]) as stand:
         saving = threading.Thread(target=stand.do, args=("preset/save", "mine"))
         saving.start()

@@ -179,9 +179,10 @@ def test_a_swap_in_the_middle_of_a_glide_changes_not_a_bit() -> None:
 
 LATE = [{"stage": "delay", "time": 110.0, "feedback": 0.7, "longest": 120.0, "mix": 0.5}]
 BEHIND = [{"stage": "stretch", "speed": 0.8, "buffer": 5.0}]
+BESIDE = [{"stage": "convert", "mode": "low", "mix": 0.5}]  # what its channels share is in the first one's memory
 
 
-@pytest.mark.parametrize("stages", [LATE, BEHIND])
+@pytest.mark.parametrize("stages", [LATE, BEHIND, BESIDE])
 @pytest.mark.parametrize("blocks", [1, 7, 300])  # 300: more than the ring of the delay holds
 @pytest.mark.parametrize("at", [3 * 64 * 50, 64 * 123])
 def test_a_ring_that_is_written_on_between_control_and_audio_thread_arrives_whole(
@@ -208,3 +209,13 @@ def test_the_audio_thread_copies_little_at_a_swap() -> None:
     at_once = int(sum(row["size"] for row in new._copies if row["kind"] == COPY_BYTES))
     assert sum(memory.nbytes for memory in new._memories) > 2 << 20
     assert at_once < 800 << 10
+
+
+def test_what_channels_share_is_copied_once() -> None:
+    copied = []
+    for channels in (1, 4):
+        crank = Crank(Chain(BESIDE), ins=channels)
+        new = crank.processor._image(Chain(BESIDE))
+        new.inherit(crank.processor.image)
+        copied.append(int(sum(row["size"] for row in new._copies if row["kind"] == COPY_BYTES)))
+    assert copied[1] - copied[0] < 3 * 20 << 10  # lines for the bypass, and little else

@@ -25,9 +25,9 @@ from autovoice.rt.take.log import (
     Restarted,
     Sync,
     TakeError,
-    TakeLog,
     line_text,
 )
+from autovoice.rt.take.reader import TakeLog
 from autovoice.rt.take.replay import Replay
 from support import Audio
 from taking import make_take, read_log, replay, write_log
@@ -99,7 +99,7 @@ SPOILED = {
     "an option that is none": (stage(options={"address": 5.0}), "compressor has no parameter 'address'"),
     "a chain of everything": (header(chain=[{}] * 40), "chain must be a list of at most 32 stages"),
     "two of one name": (lambda lines: lines[0]["chain"].append(lines[0]["chain"][0]), "two stages have the same key"),
-    "a line of unknown kind": (move(kind="jump"), "kind must be one of move, adopted,"),
+    "a line of unknown kind": (move(kind="jump"), "kind must be one of voice, move, adopted,"),
     "a frame below 0": (move(frame=-5), "frame must be a whole number in 0.."),
     "a frame of the past": (swap(frame=64), "comes after"),
     "a move of nobody": (move(uid=9), "compressor/threshold with uid 9 is nothing that ever played"),

@@ -18,9 +18,9 @@ import soundfile
 from autovoice.dsp.converter.prosody import emotion
 from autovoice.dsp.stage import StageError
 from autovoice.models import speaker_encoder, voices
-from autovoice.models.manager import VoiceSlots, converter_slots
 from autovoice.models.voices import Voice
-from autovoice.rt import Chain, Engine
+from autovoice.rt import Chain, Engine, casting
+from autovoice.rt.casting import VoiceSlots
 from autovoice.rt.control.conductor import Conductor, WebSettings
 from autovoice.rt.stretching import stretch
 from autovoice.tools.convert import STAGES
@@ -60,7 +60,7 @@ def test_a_file_is_what_the_chain_renders_with_the_voice_in_its_slot(here: Any, 
     dry, _ = soundfile.read(sung, dtype="float32")
     wet, rate = soundfile.read(out, dtype="float32")
     assert (rate, len(wet), done["voice"]) == (RATE, len(dry), "Kim")
-    with converter_slots().use("Kim") as slot:
+    with casting.slots().use("Kim") as slot:
         stage = {"stage": "convert", "voice": slot, "mode": "low", "pitch": 2.0}
         chain = Chain(["highpass", "pitch", stage, "limiter"])
         assert np.array_equal(wet, chain.render(dry, sample_rate=RATE))
@@ -141,13 +141,13 @@ def value(engine: Engine) -> float:
 
 
 def test_a_voice_is_changed_by_name_while_it_plays(engine: Engine, kim: Voice) -> None:
-    with Conductor(engine, cast=converter_slots) as conductor:
+    with Conductor(engine) as conductor:
         assert conductor.do("voice", "Bruno") == "Bruno"
         assert wait_until(lambda: value(engine) == voices.shipped_names().index("Bruno"))
         assert conductor.do("voice", "Kim", "convert") == "Kim"
-        slot = next(slot for slot, name in converter_slots().names().items() if name == "Kim")
+        slot = next(slot for slot, name in casting.slots().names().items() if name == "Kim")
         assert wait_until(lambda: value(engine) == slot)
-        assert converter_slots().users(slot) >= 1
+        assert casting.slots().users(slot) >= 1
         assert conductor.do("emotion", "angry") == "angry"
         values, tilt = engine.processor.values, emotion("angry").tilt
         assert wait_until(lambda: values["convert/tilt"] == pytest.approx(tilt))
@@ -165,8 +165,9 @@ def test_a_slot_is_held_while_it_plays_and_let_go_afterwards(
     engine: Engine, kim: Voice, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("autovoice.rt.control.voices.LINGER_S", 0.1)
-    slots = VoiceSlots(lambda *_: None, slots=20, fixed={"Ada": 0})
-    with Conductor(engine, cast=lambda: slots) as conductor:
+    slots = VoiceSlots(lambda *_: None, slots=20, fixed={"Ada": 0}, find=voices.find)
+    monkeypatch.setattr(casting, "slots", lambda: slots)
+    with Conductor(engine) as conductor:
         conductor.do("voice", "Kim")
         slot = next(slot for slot, name in slots.names().items() if name == "Kim")
         assert slots.users(slot) == 1
@@ -177,8 +178,12 @@ def test_a_slot_is_held_while_it_plays_and_let_go_afterwards(
     assert slots.users(slot) == 0
 
 
-def test_without_a_cast_or_without_the_stage_nobody_can_be_become(engine: Engine) -> None:
-    with Conductor(engine) as conductor, pytest.raises(StageError, match="put the stage convert into the chain"):
+def test_without_the_stage_nobody_can_be_become() -> None:
+    with (
+        Engine(Chain(["gain"]), backend="null", name=f"nobody-{os.getpid()}") as plain,
+        Conductor(plain) as conductor,
+        pytest.raises(StageError, match="put the stage convert into the chain"),
+    ):
         conductor.do("voice", "Ada")
 
 
@@ -196,9 +201,9 @@ def test_the_network_tells_names_and_slots_and_none_of_a_voices_numbers(engine: 
     assert leaks(json.dumps(kim.timbre.tolist()), kim)  # the search would find them
     pytest.importorskip("aiohttp")
     pytest.importorskip("prometheus_client")
-    with Conductor(engine, cast=converter_slots, web=WebSettings(port=0)) as conductor:
+    with Conductor(engine, web=WebSettings(port=0)) as conductor:
         conductor.do("voice", "Kim")
-        slot = next(slot for slot, name in converter_slots().names().items() if name == "Kim")
+        slot = next(slot for slot, name in casting.slots().names().items() if name == "Kim")
         assert wait_until(lambda: value(engine) == slot and conductor.web is not None)
         assert engine.processor.page is not None
         _, board = engine.processor.page.read_board()
@@ -210,3 +215,19 @@ def test_the_network_tells_names_and_slots_and_none_of_a_voices_numbers(engine: 
                 told.append(answer.read().decode())
         assert "convert" in told[1]
         assert [leaks(text, kim) for text in told] == [[]] * len(told)
+
+
+def test_the_command_line_names_voices_in_settings_presets_and_takes(here: Any, tmp_path: Path, kim: Voice) -> None:
+    live = ("live", "--backend", "null", "--duration", "0.2", "--no-midi", "--no-autosave")
+    preset = tmp_path / "us.toml"
+    preset.write_text('version = 1\n[[stages]]\nstage = "convert"\nmode = "low"\nvoice = "Kim"\n')
+    kept = here(*live, "--preset", preset, "--take", "Song", "--takes", tmp_path)
+    assert kept.code == 0
+    assert "Kim" not in kept.err
+    assert here(*live, "--chain", "convert", "--set", "convert/voice=Kim", "--set", "convert/other=3").code == 0
+    voices.delete("Kim")
+    gone = here(*live, "--preset", preset)
+    assert gone.code == 0
+    assert "us.toml: convert/voice stays at its default: no voice is called 'Kim'" in gone.err
+    assert "no voice is called 'Kim'" in here(*live, "--chain", "convert", "--set", "convert/voice=Kim").refused()
+    assert here("replay", tmp_path / "Song", "--check").code == 0

@@ -17,9 +17,9 @@ from autovoice.tools.quality.converters import Converted, Of
 from autovoice.tools.quality.signal import Array, resample
 
 if TYPE_CHECKING:
-    from autovoice.models.manager import VoiceSlots
     from autovoice.models.voices import Voice
     from autovoice.rt import Chain
+    from autovoice.rt.casting import VoiceSlots
 
 LIVE_RATE = 48_000  # Hz
 MODES = ("low", "balanced", "quality")
@@ -54,7 +54,7 @@ def _chain(mode: str, target: str, match: bool) -> Chain:
 @cache
 def _slots() -> VoiceSlots:
     from autovoice.dsp.converter import voices as table
-    from autovoice.models.manager import VoiceSlots
+    from autovoice.rt.casting import VoiceSlots
 
     return VoiceSlots(table.put_voice, slots=table.SLOTS, fixed=table.voices(), find=_enrolled)
 

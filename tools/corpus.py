@@ -8,7 +8,7 @@ to the others. An utterance of `train` has the voice it came from, two of the vo
 weighted mean of two or three training voices. Pitch is moved to each voice's own height, give or take JITTER semitones, its
 excursions scaled by INTONATION. An utterance of `validate` is said by a validation voice and by every voice that ships, with
 the melody of the first, unchanged. What an utterance says, and who, follows from its number alone; what is there already is
-kept, so that a run may be broken off and taken up.
+kept, so that a run may be broken off and taken up. With fewer `--others` the same time gives more words in fewer voices.
 
 An utterance is a safetensors file: `sound` int16 (voices, samples) at 24 kHz, `timbre` float32 (voices, 128), `content` float16
 (512, frames) at 40 frames a second, and the names of the voices and the text as metadata.
@@ -37,6 +37,7 @@ SPLITS = ("train", "validate")
 JITTER = 2.0  # semitones
 INTONATION = (0.6, 1.5)
 SPEED = (0.85, 1.2)
+OTHERS = 3
 
 COMMON = (
     "the a an of to in on with from over under behind and but or because while if when this that these her his my your our "
@@ -82,8 +83,8 @@ def text_of(split: str, number: int) -> str:
     return " ".join(words).capitalize() + str(random.choice([".", ".", "?", "!"]))
 
 
-def make(split: str, number: int, path: Path) -> None:
-    """Say one utterance in all its voices and write the file."""
+def make(split: str, number: int, path: Path, others: int = OTHERS) -> None:
+    """Say one utterance in all its voices, or of training in the first `others` beside its own, and write the file."""
     random = np.random.default_rng((11, SPLITS.index(split), number))
     said = text_of(split, number)
     if split == "train":
@@ -94,6 +95,7 @@ def make(split: str, number: int, path: Path) -> None:
         mixed = [str(name) for name in random.choice(names, random.integers(2, 4), replace=False)]
         weights = random.dirichlet(np.ones(len(mixed)))
         parts = [{base: 1.0}, *({name: 1.0} for name in targets), dict(zip(mixed, map(float, weights), strict=True))]
+        parts = parts[: 1 + others]
         heights = 2 ** (random.uniform(-JITTER, JITTER, len(parts)) / 12)
         melodies = [(heights[k], float(random.uniform(*INTONATION))) for k in range(len(parts))]
     else:
@@ -118,7 +120,7 @@ def make(split: str, number: int, path: Path) -> None:
     partial.replace(path)
 
 
-def _task(given: tuple[str, int, Path]) -> str:
+def _task(given: tuple[str, int, Path, int]) -> str:
     make(*given)
     return given[2].name
 
@@ -128,12 +130,19 @@ def _task(given: tuple[str, int, Path]) -> str:
 @click.option("--split", type=click.Choice(SPLITS), default="train", show_default=True)
 @click.option("--utterances", type=click.IntRange(1), default=1200, show_default=True, help="about 5 s each, in every voice")
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True, help="number of the first one")
+@click.option(
+    "--others",
+    type=click.IntRange(1, OTHERS),
+    default=OTHERS,
+    show_default=True,
+    help="voices beside its own; train",
+)
 @click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True, help="processes side by side")
-def main(folder: Path, split: str, utterances: int, first: int, jobs: int) -> None:
+def main(folder: Path, split: str, utterances: int, first: int, others: int, jobs: int) -> None:
     """Make the utterances that are missing."""
     place = folder / split
     place.mkdir(parents=True, exist_ok=True)
-    tasks = [(split, n, place / f"{n:06d}.safetensors") for n in range(first, first + utterances)]
+    tasks = [(split, n, place / f"{n:06d}.safetensors", others) for n in range(first, first + utterances)]
     tasks = [task for task in tasks if not task[2].exists()]
     try:
         teacher.median_hz(SHIPPED[0])  # cuts the graph once, and tells what is missing

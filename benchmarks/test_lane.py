@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+from autovoice.models.manager import ModelManager
 from autovoice.rt import Chain, Engine
 from autovoice.rt.lane.host import SOUND_S
 from autovoice.rt.lane.layout import SEATS
@@ -181,6 +182,51 @@ def test_lane_start(what: str, constant: str, report: Report, tmp_path: Path) ->
             "resident_mb": resident,
         }
     report(found)
+
+
+SWAPS = 5
+
+
+@pytest.mark.parametrize("what", ["a stage", "a Python class", "an ONNX model", "a TorchScript module"])
+def test_lane_swap(what: str, constant: str, report: Report, tmp_path: Path) -> None:
+    """From the command to swap until it is done, to a chain whose model rests in memory and to one whose model does not."""
+    runs = runs_of(tmp_path)
+    if what not in runs:
+        pytest.skip("its library is not installed")
+    found: dict[str, Any] = {}
+    for name, ttl_s in (("resident", 600.0), ("loaded anew", 0.0)):
+        manager = ModelManager(ttl_s=ttl_s)
+        chains = Chain([constant, {"lane": runs[what], "standby": "off"}]), Chain([constant, "gain"])
+        taken, away = [], []
+        with playing(chains[0], "null", workers=manager) as engine, HostTimer() as timer:
+            before = engine.stats()
+            for _ in range(SWAPS):
+                away.append(seconds_of(lambda: engine.swap(chains[1])))  # noqa: B023
+                time.sleep(REST_S)
+                resident = sum(one.bytes for one in manager.resident()) / 2**20
+                taken.append(seconds_of(lambda: engine.swap(chains[0])))  # noqa: B023
+                time.sleep(1.0)
+            after = engine.stats()
+            stood = [one.late_us for one in timer.late() if one.late_us > BLOCK / RATE * 1e6 / 2]
+        assert manager.resident() == []
+        found[name] = {
+            "swap_median_s": float(np.median(taken)),
+            "swap_worst_s": max(taken),
+            "away_median_s": float(np.median(away)),
+            "resident_meanwhile_mb": resident,
+            "lane_misses": after.lane_misses - before.lane_misses,
+            "callback_misses": after.misses - before.misses,
+            "host_standstills_count": len(stood),
+        }
+    report(found)
+    assert found["resident"]["swap_median_s"] < found["loaded anew"]["swap_median_s"]
+
+
+def seconds_of(do: Callable[[], None]) -> float:
+    """Return how long something takes."""
+    began = time.monotonic()
+    do()
+    return time.monotonic() - began
 
 
 REST_S = 0.1

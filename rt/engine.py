@@ -15,6 +15,7 @@ from typing import Any, Self
 from autovoice.dsp.stage import StageError, suggest
 from autovoice.rt.backends.base import Backend, BackendError, Settings
 from autovoice.rt.chain import Chain
+from autovoice.rt.lane.process import Fresh, Workers
 from autovoice.rt.layout import BLOCK_NOW, IMMEDIATELY, RATE_NOW, SHUTDOWN
 from autovoice.rt.memory import release_compiler
 from autovoice.rt.processor import Processor
@@ -44,7 +45,8 @@ class Engine:
     Every method may be called from any thread but the driver's. Parameters: `chain`; `backend` ("jack", "portaudio",
     "pyaudio", "null"); `block` frames and `sample_rate` Hz (None: the driver's own); `latency` frames to reserve for chains
     to come, or what gives them for a sample rate; `reconnect` keeps trying when the server dies; the rest goes to the driver
-    (see Settings).
+    (see Settings). `workers` is where lanes have their workers from (`autovoice.models.manager.ModelManager` keeps models
+    resident; None: each lane starts its own).
     Raises StageError, BackendError or EngineError with one line that says the way out.
     """
 
@@ -57,6 +59,7 @@ class Engine:
         sample_rate: float | None = None,
         latency: int | Callable[[float], int] | None = None,
         reconnect: bool = False,
+        workers: Workers | None = None,
         **settings: Any,
     ) -> None:
         """Check the request; nothing is opened before `start`."""
@@ -69,6 +72,7 @@ class Engine:
         self._chain = chain
         self._latency = latency
         self._reconnect = reconnect
+        self._workers: Workers = workers or Fresh()
         self._backend: Backend | None = None
         self._processor: Processor | None = None
         self._recorder: Recorder | None = None
@@ -100,8 +104,7 @@ class Engine:
                 backend.start(self._processor)
             except BaseException:
                 backend.close()
-                if self._processor is not None:
-                    self._processor.rack.rest()
+                self._rest()
                 raise
             self._backend, self._running, self.trouble = backend, True, None
             self._publish(self._processor)
@@ -166,6 +169,7 @@ class Engine:
             out_channels=self._settings.out_channels,
             block=backend.block,
             latency=self._latency(backend.sample_rate) if callable(self._latency) else self._latency,
+            workers=self._workers,
         )
         processor.send([(path, value) for path, value in before.items() if path.startswith("master/")])
         return processor
@@ -188,8 +192,13 @@ class Engine:
                 if self._backend is not None:
                     self._backend.close()
                 self._backend, self._running = None, False
-                if self._processor is not None:
-                    self._processor.rack.rest()
+                self._rest()
+
+    def _rest(self) -> None:
+        """End all workers."""
+        if self._processor is not None:
+            self._processor.rack.rest()
+        self._workers.rest()
 
     def __enter__(self) -> Self:
         """Start."""

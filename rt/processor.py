@@ -16,6 +16,7 @@ from autovoice.rt.callback import RECORDER, RETIRED, RUN, SCOPE_PAGE
 from autovoice.rt.chain import Chain, check_channels
 from autovoice.rt.image import BYPASS, ROW_BYTES, ChainImage, delay_length, glide_frames, lay_cell
 from autovoice.rt.journal import ControlPage
+from autovoice.rt.lane.process import Workers
 from autovoice.rt.lane.rack import NO_LANES, Lanes, Rack
 from autovoice.rt.layout import (
     BYPASS_INDEX,
@@ -65,7 +66,7 @@ class Processor:
 
     Methods are for control threads; a lock keeps them apart. `latency` reserves frames of delay for chains to come; it is the
     first chain's own where it is None. A chain that makes stereo of mono runs with as many channels as there are outputs; that
-    too is settled by the first chain, unless `channels` says how many.
+    too is settled by the first chain, unless `channels` says how many. Lanes have their workers from `workers`.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class Processor:
         block: int,
         latency: int | None = None,
         channels: int | None = None,
+        workers: Workers | None = None,
     ) -> None:
         """Lay everything out; raises StageError for what is out of range."""
         self.sample_rate = check_sample_rate(sample_rate)
@@ -111,7 +113,7 @@ class Processor:
         self.page: ControlPage | None = None  # what surfaces of control share, once `open_control` was called
         self._control: Arena | None = None
         self._scope: Arena | None = None
-        self.rack = Rack(self.telemetry.array, self.sample_rate, channels)
+        self.rack = Rack(self.telemetry.array, self.sample_rate, channels, workers)
         weakref.finalize(self, self.rack.rest)
         self._record = self._arena.take(ENGINE)
         self.engine = self._record[0]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import logging
 import re
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 import click
 from autovoice.tools import logs
 from autovoice.tools.options import Command, CommandError, know_voices
-from autovoice.tools.values import Whole
+from autovoice.tools.values import Real, Whole
 
 if TYPE_CHECKING:
+    from autovoice.models.manager import ModelManager
     from autovoice.rt import Chain, Engine
     from autovoice.rt.chain import Spec
     from autovoice.rt.control.autosave import State
@@ -59,6 +61,26 @@ OPTIONS = (
     click.option("--announce", is_flag=True, help="Announce the page, and OSC with it, by zeroconf; beyond loopback always."),
     click.option("--midi/--no-midi", default=True, show_default=True, help="Have a JACK port midi_in."),
     click.option("--scenes", type=FILE, metavar="FILE.toml", help="A show: its scenes, gone to by scene/go and scene/next."),
+    click.option(
+        "--model-memory",
+        type=Whole(1, 1 << 24),
+        metavar="MB",
+        help="Memory that models in lanes may take, with those kept for later.  [default: half of the machine's]",
+    ),
+    click.option(
+        "--model-ttl",
+        type=Real(0, 86_400),
+        default=600.0,
+        show_default=True,
+        metavar="S",
+        help="How long a model stays loaded that no chain has any more; 0 = not at all.",
+    ),
+    click.option(
+        "--preload",
+        multiple=True,
+        metavar="PRESET",
+        help="Load the models of this preset, as those of --scenes. Repeatable.",
+    ),
     click.option("--take", metavar="NAME", help="Record a take from the start: dry, wet and the log of every move."),
     click.option(
         "--takes", type=FOLDER, metavar="DIR", help="Where takes are kept.  [default: ~/.local/share/autovoice/takes]"
@@ -186,6 +208,35 @@ def reserve(request: Mapping[str, Any], chain: Chain) -> Callable[[float], int] 
     if request["scenes"] is not None:
         chains += [scene.chain for scene in Show(request["scenes"]).scenes]
     return lambda sample_rate: max(one.latency(sample_rate) for one in chains)
+
+
+def model_manager(request: Mapping[str, Any]) -> ModelManager:
+    """Return what keeps models resident."""
+    from autovoice.models.manager import MEGABYTE, ModelManager
+
+    megabytes = request["model_memory"]
+    return ModelManager(megabytes * MEGABYTE if megabytes is not None else None, ttl_s=request["model_ttl"])
+
+
+def chains_ahead(request: Mapping[str, Any]) -> list[Chain]:
+    """Return the chains that are known to come, by --preload and --scenes; raises StageError."""
+    from autovoice.rt.control.scenes import Show
+    from autovoice.rt.presets import load_preset
+
+    know_voices()
+    chains = [load_preset(name).chain() for name in request["preload"]]
+    return chains + [scene.chain for scene in Show(request["scenes"]).scenes] if request["scenes"] is not None else chains
+
+
+def preload(manager: ModelManager, chains: Sequence[Chain], conductor: Conductor) -> None:
+    """Load the models of chains, beside what plays; what cannot be loaded is told in one line each."""
+
+    def work() -> None:
+        for line in manager.preload(chains, conductor.engine.sample_rate):
+            conductor.notice(line, "error")
+
+    if chains:
+        threading.Thread(target=work, name="autovoice-preload", daemon=True).start()
 
 
 def shipped_stages() -> list[str]:

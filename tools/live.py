@@ -18,10 +18,13 @@ from autovoice.tools import convert, logs
 from autovoice.tools.compiling import Compiling, compile_apart
 from autovoice.tools.control import (
     Sound,
+    chains_ahead,
     conduct,
     control_options,
     last_state,
+    model_manager,
     osc_settings,
+    preload,
     reserve,
     shipped_stages,
     tell_reserve,
@@ -34,6 +37,7 @@ from autovoice.tools.status import StatusLine
 from autovoice.tools.values import Real, Whole
 
 if TYPE_CHECKING:
+    from autovoice.models.manager import ModelManager
     from autovoice.rt import Engine
     from autovoice.rt.control.conductor import Conductor
 
@@ -128,7 +132,8 @@ def _live(stop: StopSignals, **request: Any) -> int:
         sound = _sound(request)
         shipped = shipped_stages() if wants_surfaces(request) else ()
         compile_apart(request["backend"], [*spec_names(sound.specs), *shipped])
-        engine, master = _engine(request, sound)
+        manager, ahead = model_manager(request), chains_ahead(request)
+        engine, master = _engine(request, sound, manager)
         with _armed(engine, request):
             engine.start()
     stop.sounding = True
@@ -145,6 +150,7 @@ def _live(stop: StopSignals, **request: Any) -> int:
                 engine.set_many(master)
             _tell_start(engine, request)
             conductor.start()
+            preload(manager, ahead, conductor)
             _record(engine, request, stop)
             _play(engine, stop, status, readings, request["duration"], reconnect=request["reconnect"])
         finally:
@@ -184,7 +190,7 @@ def _sound(request: dict[str, Any]) -> Sound:
     return Sound(specs, settings, master, channels, preset)
 
 
-def _engine(request: dict[str, Any], sound: Sound) -> tuple[Engine, dict[str, float]]:
+def _engine(request: dict[str, Any], sound: Sound, manager: ModelManager) -> tuple[Engine, dict[str, float]]:
     """Check the whole request and return the engine, not yet started, with its trims and other `master` settings."""
     from autovoice.rt import Engine
 
@@ -197,6 +203,7 @@ def _engine(request: dict[str, Any], sound: Sound) -> tuple[Engine, dict[str, fl
         sample_rate=request["rate"],
         latency=reserve(request, chain),
         reconnect=request["reconnect"],
+        workers=manager,
         name=request["name"],
         in_channels=request["in_channels"],
         out_channels=(sound.channels or 1) if request["out_channels"] is None else request["out_channels"],

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from autovoice.tools.options import CommandError, near
 
-UNITS = {"FRAMES": "frames", "HZ": "Hz", "DB": "dB", "S": "s", "MS": "ms", "FACTOR": "times the length"}
+UNITS = {"FRAMES": "frames", "HZ": "Hz", "DB": "dB", "S": "s", "MS": "ms", "MB": "MB", "FACTOR": "times the length"}
 """How a unit is written that stands for a value in help."""
 
 KINDS: tuple[tuple[Any, tuple[type, ...], str], ...] = (

@@ -35,6 +35,7 @@ from autovoice.rt.lane.layout import (
     JOIN,
     JOIN_FIRST,
     LANE,
+    LEAVE,
     NOT_POSTED,
     PAGE_BUS,
     POST,
@@ -52,7 +53,7 @@ from autovoice.rt.rows import ROW_BYTES, count_ns, line_read, line_write, rows_a
 
 carray = numba.carray
 BEAT_NS = 50_000_000  # between signs of life while nothing comes in
-BEHIND = 1  # what `_serve` returns where more came in than it could ever catch up with
+BEHIND, LEFT = 1, 2  # what `_serve` returns: more came in than it could ever catch up with; it was asked to leave
 ONE = np.float32(1)
 
 
@@ -137,13 +138,14 @@ def _first_frame(lane, heard):
 
 
 def _serve(address, index, chain_address):
-    """Work for a lane until more has come in than its lines hold."""
+    """Work for a lane until it is asked to leave, or more has come in than its lines hold."""
     lane = record_at(address, LANE)
     place = seat_address(address, index)
     seat = record_at(place, SEAT)
     at, own, taken = np.int64(-1), np.int64(0), np.int64(0)
     word = flush_denormals()
-    while True:
+    ended = LEFT
+    while load_acquire(place + LEAVE) == 0:
         now = clock_ns()
         store_release(place + HEARTBEAT, now)
         written = load_acquire(address + WRITTEN)
@@ -153,6 +155,7 @@ def _serve(address, index, chain_address):
             if taken != 0:
                 count_ns(place + WAKE_NS, now - lane.posted_ns)
             if written - at > (lane.mask + 1) // 2:
+                ended = BEHIND
                 break
             while at + SEGMENT <= written:
                 own = _work_segment(lane, address, seat, chain_address, at, own)
@@ -167,7 +170,7 @@ def _serve(address, index, chain_address):
                 semaphore_post(place + ANSWER)
         taken = np.int64(semaphore_wait(place + WAKE, clock_ns() + BEAT_NS) == 0)
     restore_denormals(word)
-    return BEHIND
+    return ended
 
 
 _U, _I = numba.types.uintp, numba.types.int64

@@ -8,7 +8,6 @@ ending. All of it happens beside the audio thread, which only ever looks at who 
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import os
 import selectors
@@ -45,7 +44,7 @@ from autovoice.rt.lane.layout import (
     capacity_for,
     lay_offsets,
 )
-from autovoice.rt.lane.process import Worker, start_worker
+from autovoice.rt.lane.process import Worker, Workers
 from autovoice.rt.lane.stage import LaneStage
 from autovoice.rt.layout import (
     LANE_CLOSED,
@@ -62,6 +61,7 @@ from autovoice.rt.memory import Arena, address_of
 log = logging.getLogger(__name__)
 HUNG_S = 0.6  # without a sign of life, after which a worker is killed
 KEEP_S = 0.1  # between two looks at the workers
+ROOM_S = 1.0  # between two looks for room for a second worker
 LOADING_S = 60.0  # that a worker may take until it is ready
 SOUND_S = 10.0  # that a worker must have played for its end to count as the first again
 RETRY_S = (0.0, 0.25, 1.0, 5.0, 15.0)  # before another is started, by how many ended early in a row; the last repeats
@@ -87,8 +87,12 @@ class Lane:
         counts: int,
         totals: int,
         freewheel: int,
+        workers: Workers,
     ) -> None:
-        """Lay the memory out; nothing runs before `start`. `view` is telemetry's row for it, the rest are addresses there."""
+        """Lay the memory out; nothing runs before `start`.
+
+        `view` is telemetry's row for it, the numbers after it are addresses there; `workers` says where workers come from.
+        """
         self.key, self.stage, self.options = key, stage, dict(options)
         inner = stage.inner(sample_rate, options)
         latency = stage.latency(sample_rate, options)
@@ -111,6 +115,8 @@ class Lane:
         self._show(state=LANE_CLOSED, key=key)
         self.workers: dict[int, Worker] = {}  # by seat
         self.trouble = ""
+        self.alone = False  # a second worker is wanted, and there is no room for it
+        self._source = workers
         self._failures = 0
         self._launch_at_s = 0.0
         self._thread: threading.Thread | None = None
@@ -140,6 +146,10 @@ class Lane:
         """Whether a second worker is wanted and none is ready."""
         wanted = self.options["standby"] == "on" and not self.waits
         return wanted and sum(w.ready for w in list(self.workers.values())) < SEATS
+
+    @property
+    def _plan(self) -> dict[str, str]:
+        return {"kind": self.stage.plan.kind, "text": self.stage.plan.text}
 
     def _seat(self, index: int) -> int:
         return self.address + SEAT_0 + index * SEAT_BYTES
@@ -215,7 +225,7 @@ class Lane:
                     self._feel_pulse(now_s)
                 looked_s = now_s
             for worker in list(self.workers.values()):
-                self._end(worker, selector)
+                self._part(worker, selector)
         self._show(state=LANE_CLOSED, pid=0, standby_pid=0)
 
     def _pause_s(self) -> float:
@@ -229,6 +239,10 @@ class Lane:
         active = self._active()
         wanted = 2 if self.options["standby"] == "on" and not self.waits and active is not None else 1
         if len(self.workers) >= wanted:
+            return
+        self.alone = active is not None and not self._source.has_room(self._plan)
+        if self.alone:
+            self._launch_at_s = time.monotonic() + ROOM_S
             return
         for index in range(SEATS):
             if index not in self.workers and self._is_free(index):
@@ -249,10 +263,9 @@ class Lane:
         seat = self.record["seat"][index]
         atomics.store(self._seat(index) + JOIN, JOIN_NOT_YET)
         atomics.store(self._seat(index) + DONE, NEVER)
-        seat["start"], seat["heartbeat_ns"], seat["priority"] = 0, 0, 0
-        plan = {"kind": self.stage.plan.kind, "text": self.stage.plan.text}
+        seat["start"], seat["heartbeat_ns"], seat["priority"], seat["leave"] = 0, 0, 0, 0
         try:
-            worker = start_worker(index, {"memory": self._arena.path, "seat": index, "plan": plan, "path": sys.path})
+            worker = self._source.lease({"memory": self._arena.path, "seat": index, "plan": self._plan, "path": sys.path})
         except OSError as error:
             self._failed_to_start(f"no worker can be started: {error}")
             return
@@ -262,22 +275,17 @@ class Lane:
         self._show_pids()
 
     def _listen(self, worker: Worker, selector: selectors.BaseSelector) -> None:
-        try:
-            piece = worker.channel.recv(1 << 16)
-        except BlockingIOError:
-            return
-        except OSError:
-            piece = b""
-        *lines, worker.unread = (worker.unread + piece).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            worker.error = message.get("error", worker.error)
-            if message.get("ready"):
-                self._on_ready(worker)
-        if not piece:
+        messages, there = worker.hear()
+        if any("ready" in message for message in messages):
+            self._on_ready(worker, selector)
+        if not there and worker.seat in self.workers:
             self._on_end(worker, selector)
 
-    def _on_ready(self, worker: Worker) -> None:
+    def _on_ready(self, worker: Worker, selector: selectors.BaseSelector) -> None:
+        if not self._ready.is_set() and (line := self._source.refuse(worker)) is not None:
+            self._end(worker, selector)
+            self._failed_to_start(line)
+            return
         worker.ready = True
         if self._active() is None:
             self._activate(worker)
@@ -359,9 +367,18 @@ class Lane:
         with contextlib.suppress(subprocess.TimeoutExpired):
             if not self._closing:
                 worker.process.wait(0.2)  # it may be on its way out with a code of its own
-        worker.process.kill()
-        worker.process.wait()
-        worker.channel.close()
+        worker.end()
+
+    def _part(self, worker: Worker, selector: selectors.BaseSelector) -> None:
+        """Let a worker go, as the lane closes: one that has its model is asked to leave, and may serve another lane."""
+        if not worker.ready:
+            self._end(worker, selector)
+            return
+        del self.workers[worker.seat]
+        selector.unregister(worker.channel)
+        self.record["seat"][worker.seat]["leave"] = 1
+        semaphore.post(self._seat(worker.seat) + WAKE)
+        self._source.give_back(worker)
 
     def _show_pids(self) -> None:
         active = self._active()

@@ -43,6 +43,7 @@ SEAT = np.dtype(
         ("pid", "i8"),
         ("priority", "i8"),  # real-time priority that the host granted the worker, 0 = none
         ("join", "i8"),  # control -> worker: the frame to begin with, -2 = at the first that comes in, -1 = not yet
+        ("leave", "i8"),  # control -> worker: 1 = leave the seat
         ("unused_line_0", "i8", (LINE,)),
         ("done", "i8"),  # worker -> audio: the frames below this one are there
         ("start", "i8"),  # ... and sound as they should from this one on; NEVER = from the very first
@@ -110,8 +111,9 @@ POST = np.dtype([("words", "i8"), ("bus", BUS)], align=True)
 POST_BYTES = aligned(POST.itemsize)
 ACTIVE, WRITTEN, SEAT_0 = (field_offset(LANE, name) for name in ("active", "written", "seat"))
 SEAT_BYTES = SEAT.itemsize
-JOIN, DONE, START, HEARTBEAT, WAKE, ANSWER, WAKE_NS, WORK_NS = (
-    field_offset(SEAT, name) for name in ("join", "done", "start", "heartbeat_ns", "wake", "answer", "wake_ns", "work_ns")
+JOIN, LEAVE, DONE, START, HEARTBEAT, WAKE, ANSWER, WAKE_NS, WORK_NS = (
+    field_offset(SEAT, name)
+    for name in ("join", "leave", "done", "start", "heartbeat_ns", "wake", "answer", "wake_ns", "work_ns")
 )
 JOIN_NOT_YET, JOIN_FIRST = -1, -2
 

@@ -82,11 +82,11 @@ class PeerWorker:
         process: Any = self._peer.process
         return np.asarray(process(block, bus), np.float32)
 
-    def serve(self) -> None:
-        """Work until more has come in than the lines hold, or for ever."""
+    def serve(self) -> bool:
+        """Work until it is asked to leave, or more has come in than the lines hold; says whether it was asked."""
         lane, seat, hop = self._lane, self._seat, self._hop
         at, taken = -1, False
-        while True:
+        while not seat["leave"]:
             now = time.monotonic_ns()
             seat["heartbeat_ns"] = now
             written = int(lane["written"])
@@ -96,7 +96,7 @@ class PeerWorker:
                 if taken:
                     _count_ns(seat["wake_ns"], now - int(lane["posted_ns"]))
                 if written - at > self._input.shape[1] // 2:
-                    return
+                    return False
                 while at + hop <= int(lane["written"]):
                     self._work(at)
                     at += hop
@@ -110,6 +110,7 @@ class PeerWorker:
                 seat["busy_ns"] += spent
                 seat["hops"] += 1
             taken = semaphore.wait(self._place + WAKE, BEAT_S)
+        return True
 
     def _first_frame(self) -> int:
         join, first = int(self._seat["join"]), int(self._lane["first"])

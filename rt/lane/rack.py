@@ -11,6 +11,7 @@ from autovoice.dsp.stage import StageError
 from autovoice.rt.chain import Chain, Placed
 from autovoice.rt.image import ChainImage
 from autovoice.rt.lane.host import Lane
+from autovoice.rt.lane.process import Fresh, Workers
 from autovoice.rt.lane.stage import LaneStage
 from autovoice.rt.layout import FREEWHEEL, LANE_VIEW, MAX_LANES, TELEMETRY, field_offset
 from autovoice.rt.memory import address_of
@@ -25,8 +26,9 @@ NO_LANES: Lanes = {}
 class Rack:
     """Methods are for control threads."""
 
-    def __init__(self, telemetry: Any, sample_rate: float, channels: int) -> None:
-        """Hold no lane yet; `telemetry` is the array of the counters, shape (1,)."""
+    def __init__(self, telemetry: Any, sample_rate: float, channels: int, workers: Workers | None = None) -> None:
+        """Hold no lane yet; `telemetry` is the array of the counters, shape (1,); None: each lane starts its own workers."""
+        self._workers = workers or Fresh()
         self._telemetry, self._sample_rate, self._channels = telemetry, sample_rate, channels
         self._lock = threading.RLock()
         self._rows: list[Lane | None] = [None] * MAX_LANES
@@ -87,6 +89,7 @@ class Rack:
             counts=at + field_offset(LANE_VIEW, "counts"),
             totals=counters + TOTALS,
             freewheel=counters + DRIVER + 8 * FREEWHEEL,
+            workers=self._workers,
         )
         self._rows[row] = lane
         self._pending.append(lane)

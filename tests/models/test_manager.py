@@ -1,295 +1,257 @@
-"""What is resident stays while it is used, and never takes more than its budget."""
+"""Models in lanes stay resident while there is room and time, with real workers: what is in use is never ended."""
 
 from __future__ import annotations
 
+import os
 import threading
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from autovoice.models.manager import BudgetTooSmall, ModelManager, SlotsTaken, VoiceSlots, bytes_of
-from autovoice.models.voices import Voice, VoiceError
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from autovoice.dsp.stage import StageError
+from autovoice.models.manager import MEGABYTE, ModelManager, machine_bytes, memory_of
+from autovoice.rt import Chain, Engine
+from autovoice.rt.control.conductor import Conductor
+from autovoice.rt.lane.host import Lane
+from support import SAMPLE_RATE, Audio, Crank, wait_until
 
-NAMES = "abcdef"
-SIZES = {name: 100 * (k + 1) for k, name in enumerate(NAMES)}  # bytes
-BUDGET = 700
-TTL_S = 10.0
-SLOTS, FIXED = 4, {"Ada": 0}
-
-
-def thing(size: int) -> dict[str, Any]:
-    return {"weights": np.zeros(size, np.uint8), "name": "something that takes no memory to speak of"}
+HOP_MS = 2  # 96 frames
+MODEL = '''
+"""Says how many hops it has heard since it began."""
+import numpy as np
 
 
-class Managed(RuleBasedStateMachine):
-    """A manager beside a plain account of who uses what."""
+class Counts:
+    def prepare(self, sample_rate, hop):
+        self.hops = 0
+        return 0
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-        self.manager = ModelManager(BUDGET, ttl_s=TTL_S, clock=lambda: self.now)
-        self.held: list[tuple[str, Any]] = []
-        self.idle_since: dict[str, float] = {}
-        self.touched: list[str] = []  # in this order, by who came or went
-
-    def users(self, name: str) -> int:
-        return sum(held == name for held, _ in self.held)
-
-    def touch(self, name: str) -> None:
-        self.touched = [other for other in self.touched if other != name] + [name]
-
-    @rule(name=st.sampled_from(NAMES))
-    def acquire(self, name: str) -> None:
-        before = self.manager.resident()
-        in_use = sum(SIZES[other] for other in NAMES if self.users(other))
-        try:
-            value = self.manager.acquire(name, lambda: thing(SIZES[name]))
-        except BudgetTooSmall:
-            assert name not in before
-            assert in_use + SIZES[name] > BUDGET
-            assert self.manager.resident() == before  # a refusal costs nobody anything
-            return
-        assert all(value is other for held, other in self.held if held == name)  # one and the same for all
-        assert self.users(name) or in_use + SIZES[name] <= BUDGET
-        evicted = [other for other in before if other not in self.manager.resident()]
-        idle = [other for other in self.touched if other in before and other != name and not self.users(other)]
-        assert evicted == idle[: len(evicted)]  # the longest unused first
-        self.touch(name)
-        self.held.append((name, value))
-
-    @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        name, _ = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
-        self.manager.release(name)
-        self.idle_since[name] = self.now
-        self.touch(name)
-
-    @rule(seconds=st.floats(0, 2 * TTL_S))
-    def wait(self, seconds: float) -> None:
-        self.now += seconds
-        before = self.manager.resident()
-        over = {name for name, one in before.items() if not one["users"] and self.now - self.idle_since[name] >= TTL_S}
-        assert set(self.manager.sweep()) == over
-        assert set(self.manager.resident()) == set(before) - over
-
-    @invariant()
-    def within_the_budget(self) -> None:
-        assert self.manager.bytes <= BUDGET
-
-    @invariant()
-    def what_is_in_use_is_there(self) -> None:
-        resident = self.manager.resident()
-        for name, _ in self.held:
-            assert resident[name]["users"] == self.users(name)
+    def process(self, block):
+        self.hops += 1
+        return np.full_like(block, self.hops)
 
 
-TestManaged = Managed.TestCase
-TestManaged.settings = settings(max_examples=40, stateful_step_count=20, deadline=None)
+class Echo(Counts):
+    def process(self, block):
+        return block
+'''
 
 
-def test_what_nobody_uses_is_unloaded_after_its_time_and_not_before() -> None:
-    now = 0.0
-    manager = ModelManager(BUDGET, ttl_s=TTL_S, clock=lambda: now)
-    with manager.use("a", lambda: thing(10)):
-        now = 100.0
-        assert manager.sweep() == []
-    now = 100.0 + TTL_S - 0.1
-    assert manager.sweep() == []
-    now = 100.0 + TTL_S
-    assert manager.sweep() == ["a"]
-    assert manager.bytes == 0
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
-def test_who_was_let_go_first_is_unloaded_first_whoever_came_first() -> None:
-    manager = ModelManager(300)
-    for name in "abc":
-        manager.acquire(name, lambda: thing(100))
-    for name in "bca":
-        manager.release(name)
-    with manager.use("d", lambda: thing(150)):
-        assert set(manager.resident()) == {"a", "d"}
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[..., Chain]:
+    """Write a model of a name and return a chain that has nothing but it."""
+
+    def write(name: str, kind: str = "Counts", **options: Any) -> Chain:
+        path = tmp_path / f"{name}.py"
+        if not path.exists():
+            path.write_text(MODEL, encoding="utf-8")
+        return Chain([{"lane": f"{path}:{kind}", "hop": HOP_MS, **options}])
+
+    return write
 
 
-def test_a_budget_too_small_is_refused_in_one_line() -> None:
-    manager = ModelManager(4_000_000)
-    with (
-        manager.use("converter", lambda: thing(3_000_000)),
-        pytest.raises(BudgetTooSmall, match=r"^Ada needs 2 MB, and 1 MB of the budget of 4 MB are not in use; raise"),
+class Stage:
+    """An engine turned by hand, and a manager whose clock is, too, and which is told how many bytes a worker takes."""
+
+    def __init__(self, chain: Chain, budget: float = 1_000, ttl_s: float = 10.0) -> None:
+        self.now_s, self.size, self.sizes = 0.0, 100, dict[int, int]()
+        self.manager = ModelManager(budget, ttl_s=ttl_s, clock=lambda: self.now_s, size_of=self.size_of)
+        self.crank = Crank(chain, workers=self.manager, latency=4_000)
+
+    def size_of(self, pid: int) -> int:
+        return self.sizes.setdefault(pid, self.size) * alive(pid)
+
+    @property
+    def pid(self) -> int:
+        lane = self.crank.processor.telemetry.lanes().get("lane")
+        return int(lane.pid) if lane is not None else 0
+
+    def swap(self, chain: Chain) -> int:
+        """Swap, run until the old chain is gone, and return the new one's worker."""
+        thread = self.crank.begin_swap(chain)
+        while thread.is_alive() or not self.crank.processor._settled():
+            self.crank.run(np.zeros(64, np.float32))
+        return self.pid
+
+    def names(self) -> list[str]:
+        return sorted(one.name.partition(".")[0] for one in self.manager.resident())
+
+    def close(self) -> None:
+        self.crank.processor.close()
+        self.manager.rest()
+
+
+@pytest.fixture
+def play() -> Iterator[Callable[..., Stage]]:
+    """Open stages, and close them."""
+    opened: list[Stage] = []
+
+    def begin(*arguments: Any, **settings: Any) -> Stage:
+        opened.append(Stage(*arguments, **settings))
+        return opened[-1]
+
+    yield begin
+    for stage in opened:
+        stage.close()
+
+
+def test_going_back_takes_up_the_process_that_has_the_model_and_it_begins_afresh(
+    model: Callable[..., Chain], play: Callable[..., Stage]
+) -> None:
+    first, second = model("first"), model("second")
+    stage = play(first)
+    began = stage.pid
+    sound = np.zeros(9_600, np.float32)
+    fresh = stage.crank.run(sound)
+    assert fresh.max() > 50
+    other = stage.swap(second)
+    assert other != began and alive(began) and stage.names() == ["first", "second"]
+    assert [(one.workers, one.users, one.bytes) for one in stage.manager.resident()] == [(1, 1, 100), (1, 0, 100)]
+    lane = stage.crank.processor.image.lanes["lane"]
+    assert stage.swap(first) == began
+    again: Lane = stage.crank.processor.image.lanes["lane"]
+    assert again is not lane
+    assert stage.crank.run(sound).max() <= (int(again.record["written"]) - int(again.record["first"])) / 96 + 1, "afresh"
+    assert int(stage.crank.processor.telemetry["lanes"]["misses"]) == 0
+    assert stage.swap(model("first", reserve=20)) != began, "in use; a chain beside it needs one of its own"
+    assert stage.swap(model("second", hop=5)) == other, "whatever the hop"
+    stage.close()
+    assert not any(alive(pid) for pid in (began, other)) and stage.names() == []
+
+
+def test_stages_in_a_lane_are_taken_up_again_bit_for_bit(speech: Audio, play: Callable[..., Stage]) -> None:
+    sound = speech[20_000:40_000]
+    chain = Chain([{"lane": ["gain"], "hop": 2, "gain_gain": -6.0}])
+    stage = play(chain)
+    pid = stage.pid
+    expected = stage.crank.run(sound)
+    stage.swap(Chain(["gain"]))
+    assert stage.swap(chain) == pid
+    stage.crank.run(np.zeros(9_600, np.float32))
+    assert np.array_equal(stage.crank.run(sound)[4_000:], expected[4_000:])
+
+
+def test_what_rested_for_its_time_ends_and_what_is_in_use_does_not(
+    model: Callable[..., Chain], play: Callable[..., Stage]
+) -> None:
+    stage = play(model("first"))
+    first, second = stage.pid, stage.swap(model("second"))
+    stage.now_s = 9.9
+    stage.manager.sweep()
+    assert alive(first)
+    stage.now_s = 1_000.0
+    stage.manager.sweep()
+    assert not alive(first) and alive(second) and stage.names() == ["second"]
+    os.kill(stage.swap(model("third")), 0)
+    os.kill(second, 9)
+    assert wait_until(lambda: not alive(second))
+    assert alive(stage.swap(model("second"))), "one that was killed while it rested is not taken up"
+
+
+def test_the_longest_unused_gives_way_and_what_is_in_use_is_refused_nothing(
+    model: Callable[..., Chain], play: Callable[..., Stage]
+) -> None:
+    stage = play(model("first"), budget=300)
+    first = stage.pid
+    second, third = stage.swap(model("second")), stage.swap(model("third"))
+    assert stage.swap(model("first")) == first
+    assert stage.names() == ["first", "second", "third"]
+    fourth = stage.swap(model("fourth"))
+    assert stage.names() == ["first", "fourth", "third"] and not alive(second)
+    stage.size = 250
+    with pytest.raises(
+        StageError, match=r"^lane: fifth.py:Counts takes 0 MB of memory, which do not fit beside the 0 MB in use"
     ):
-        manager.acquire("Ada", lambda: thing(2_000_000))
-    manager.preload({"Ada": lambda: thing(2_000_000)})
-    assert set(manager.resident()) == {"Ada"}
-    with pytest.raises(BudgetTooSmall, match="above 0 bytes, got 0"):
-        ModelManager(0)
+        stage.crank.processor.swap(model("fifth"))
+    assert stage.pid == fourth and alive(fourth) and stage.names() == ["first", "fourth", "third"], (
+        "a refusal costs nobody anything"
+    )
+    stage.manager.budget_bytes = 150
+    stage.manager.sweep()
+    assert stage.names() == ["fourth"] and not alive(third)
+    assert stage.crank.run(np.zeros(9_600, np.float32)).max() > 50, "the show goes on"
 
 
-def test_a_load_that_fails_leaves_nothing_and_may_be_tried_again() -> None:
-    manager = ModelManager(BUDGET)
-
-    def fail() -> Any:
-        raise OSError("no such file")
-
-    with pytest.raises(OSError, match="no such file"):
-        manager.acquire("a", fail)
-    assert manager.resident() == {}
-    with manager.use("a", lambda: thing(1)) as value:
-        assert value["weights"].nbytes == 1
-    with pytest.raises(KeyError, match="a is not in use"):
-        manager.release("a")
-
-
-def test_threads_that_ask_for_the_same_thing_wait_for_one_load() -> None:
-    manager = ModelManager(BUDGET)
-    begun, go, loads, found = threading.Event(), threading.Event(), [], []
-
-    def load() -> Any:
-        loads.append(1)
-        begun.set()
-        assert go.wait(10)
-        return thing(5)
-
-    threads = [threading.Thread(target=lambda: found.append(manager.acquire("a", load))) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    assert begun.wait(10)
-    with manager.use("b", lambda: thing(5)):  # who asks for something else does not wait
-        go.set()
-    for thread in threads:
-        thread.join(10)
-    assert len(loads) == 1
-    assert [value is found[0] for value in found] == [True] * 4
-    assert manager.resident()["a"]["users"] == 4
+def test_a_budget_too_small_is_one_line_with_the_way_out_and_memory_is_what_the_kernel_says(
+    model: Callable[..., Chain],
+) -> None:
+    manager = ModelManager(1 * MEGABYTE)
+    with pytest.raises(StageError) as refused, Engine(model("big"), backend="null", workers=manager):
+        pass
+    line = str(refused.value)
+    assert line.startswith("lane: big.py:Counts takes ") and "\n" not in line
+    least, most = line.partition("give --model-memory ")[2].partition(",")[0].split("..")
+    assert 5 < int(least) < 500 and int(most) == round(machine_bytes() / MEGABYTE)
+    assert manager.resident() == []
+    assert memory_of(os.getpid()) > 10 * MEGABYTE
+    assert memory_of(1 << 30) == 0
 
 
-def test_bytes_are_those_of_the_arrays_each_once() -> None:
-    @dataclass
-    class Holder:
-        weights: Any
-        more: Any = None
-
-    shared = np.zeros(1000, np.float32)
-    assert bytes_of(shared) == 4000
-    assert bytes_of([shared, shared[:10], {"a": shared}]) == 4000
-    assert bytes_of(Holder(shared, (np.zeros(3), b"12"))) == 4000 + 24 + 2
-    assert bytes_of({"name": "text", "count": 3}) == 0
-    assert bytes_of(ModelManager(5)) == 0
-
-
-class Table:
-    """The converter's table of voices, as far as the slots see it."""
-
-    def __init__(self) -> None:
-        self.slots: dict[int, tuple[str, float]] = {}
-        self.voices = {name: voice(name, 100.0 + k) for k, name in enumerate("Bea Cid Dan Eve Flo".split())}
-
-    def put(self, slot: int, timbre: Any, median_hz: float, name: str) -> None:
-        assert timbre.shape == (128,)
-        self.slots[slot] = (name, median_hz)
-
-    def find(self, name: str) -> Voice:
-        if name not in self.voices:
-            raise VoiceError(f"no voice is called {name!r}")
-        return self.voices[name]
+def test_models_are_loaded_ahead_and_stay_until_the_engine_stops(
+    model: Callable[..., Chain], play: Callable[..., Stage], tmp_path: Path
+) -> None:
+    stage = play(model("first"), budget=200)
+    broken = tmp_path / "broken.py"
+    broken.write_text("1 / 0", encoding="utf-8")
+    ahead = [model("first"), Chain([{"lane": f"{broken}:A"}]), model("second"), model("third")]
+    troubles = stage.manager.preload(ahead, SAMPLE_RATE)
+    assert len(troubles) == 2 and "broken.py:A: " in troubles[0] and "ZeroDivisionError" in troubles[0]
+    assert troubles[1].startswith("not preloaded: third.py:Counts takes 0 MB")
+    stage.now_s = 1e6
+    stage.manager.sweep()
+    pids = list(stage.manager._resting)
+    assert stage.names() == ["first", "second"] and stage.swap(model("second")) == pids[0]
+    stage.close()
+    assert not alive(pids[0])
 
 
-def voice(name: str, median_hz: float) -> Voice:
-    return Voice(name, np.full(128, median_hz, np.float32) / 1000, median_hz, median_hz - 10, median_hz + 10)
+def test_an_engine_that_stops_while_models_are_loaded_ahead_leaves_none(model: Callable[..., Chain]) -> None:
+    manager = ModelManager()
+    thread = threading.Thread(target=manager.preload, args=([model("first"), model("second")], SAMPLE_RATE))
+    thread.start()
+    assert wait_until(lambda: len(manager._loading) == 1)
+    (worker,) = manager._loading
+    manager.rest()
+    thread.join(60)
+    assert not thread.is_alive() and not alive(worker.process.pid) and manager.resident() == []
 
 
-class Slotted(RuleBasedStateMachine):
-    """Slots beside a plain account of who holds which voice."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.table = Table()
-        self.slots = VoiceSlots(self.table.put, slots=SLOTS, fixed=FIXED, find=self.table.find)
-        self.held: list[tuple[int, str, float]] = []  # slot, name and pitch
-
-    @rule(name=st.sampled_from("Ada Bea Cid Dan Eve Flo".split()))
-    def acquire(self, name: str) -> None:
-        try:
-            slot = self.slots.acquire(name)
-        except SlotsTaken:
-            assert len({slot for slot, *_ in self.held if slot not in FIXED.values()}) == SLOTS - len(FIXED)
-            return
-        if name in FIXED:
-            assert slot == FIXED[name]
-            self.slots.release(slot)
-            return
-        assert slot not in FIXED.values()
-        self.held.append((slot, name, self.table.voices[name].median_hz))
-
-    @precondition(lambda self: self.held)
-    @rule(data=st.data())
-    def release(self, data: st.DataObject) -> None:
-        slot, *_ = self.held.pop(data.draw(st.integers(0, len(self.held) - 1)))
-        self.slots.release(slot)
-
-    @rule(name=st.sampled_from("Bea Cid Dan Eve Flo".split()))
-    def enrol_anew(self, name: str) -> None:
-        old = self.table.voices[name]
-        self.table.voices[name] = voice(name, old.median_hz + 20.0)
-
-    @invariant()
-    def whoever_holds_a_slot_keeps_the_voice_in_it(self) -> None:
-        for slot, name, median_hz in self.held:
-            assert self.table.slots[slot] == (name, median_hz)
-            assert self.slots.users(slot) == sum(held == slot for held, *_ in self.held)
-        assert {name: slot for slot, name in self.slots.names().items() if slot == 0} == FIXED
-
-
-TestSlotted = Slotted.TestCase
-TestSlotted.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
-
-
-def slots_of(table: Table) -> VoiceSlots:
-    return VoiceSlots(table.put, slots=SLOTS, fixed=FIXED, find=table.find)
-
-
-def test_a_voice_goes_into_a_free_slot_while_another_plays_and_is_found_there_again() -> None:
-    table = Table()
-    slots = slots_of(table)
-    bea = slots.acquire("Bea")
-    with slots.use("Cid") as cid:
-        assert cid != bea
-    with slots.use("Cid") as again:
-        assert again == cid
-    assert slots.names() == {0: "Ada", bea: "Bea", cid: "Cid"}
-
-
-def test_a_full_table_gives_up_the_voice_that_was_unused_for_the_longest_time() -> None:
-    table = Table()
-    slots = slots_of(table)
-    held = {name: slots.acquire(name) for name in ("Bea", "Cid", "Dan")}
-    with pytest.raises(SlotsTaken, match=r"^no slot is left for Eve: all 3 are in use; let another voice go first$"):
-        slots.acquire("Eve")
-    slots.release(held["Cid"])
-    slots.release(held["Bea"])
-    assert slots.acquire("Eve") == held["Cid"]
-    assert "Cid" not in slots.names().values()
-
-
-def test_a_name_that_no_voice_has_takes_no_slot() -> None:
-    slots = slots_of(Table())
-    with pytest.raises(VoiceError, match="no voice is called 'Zoe'"):
-        slots.acquire("Zoe")
-    with pytest.raises(KeyError, match="slot 3 is not in use"):
-        slots.release(3)
-    assert slots.names() == {0: "Ada"}
-
-
-def test_the_held_voice_is_compared_by_its_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    table = Table()
-    slots = slots_of(table)
-    slot = slots.acquire("Bea")
-    table.voices["Bea"] = replace(table.voices["Bea"], timbre=table.voices["Bea"].timbre + 1)
-    other = slots.acquire("Bea")
-    assert other != slot
-    slots.release(slot)
-    slots.release(other)
-    assert slots.acquire("Bea") == other
+def test_live_a_swap_there_and_back_leaves_no_gap_and_no_process(
+    model: Callable[..., Chain], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autovoice.rt.control.lanes.LOOK_S", 0.1)
+    monkeypatch.setattr("autovoice.rt.lane.host.ROOM_S", 0.1)
+    sound = (0.3 * np.sin(2 * np.pi * 220 / SAMPLE_RATE * np.arange(SAMPLE_RATE))).astype(np.float32)  # 220 whole periods
+    sink = np.zeros((1, 60 * SAMPLE_RATE), np.float32)
+    one, other = (model(name, "Echo", reserve=400) for name in ("one", "other"))
+    manager, notices = ModelManager(150, size_of=lambda pid: 100 * alive(pid)), []
+    engine = Engine(one, backend="null", workers=manager, latency=40_000, options={"source": sound, "sink": sink})
+    with engine, Conductor(engine, told=lambda notice: notices.append(notice.text)) as conductor:
+        lanes = engine.processor.telemetry.lanes
+        assert wait_until(lambda: any("no room for a second worker" in text for text in notices))
+        assert lanes()["lane"].standby_pid == 0
+        manager.budget_bytes = 1_000
+        assert wait_until(lambda: not engine.processor.rack.standby_missing())
+        first = {lanes()["lane"].pid, lanes()["lane"].standby_pid}
+        conductor.swap(other)
+        assert wait_until(lambda: sum(r.workers - r.users for r in manager.resident()) == 2)
+        second = lanes()["lane"].pid
+        conductor.swap(one)
+        assert int(engine.processor.image.lanes["lane"].view["pid"]) in first
+        after = engine.stats().frames
+        assert wait_until(lambda: engine.stats().frames > after + SAMPLE_RATE)
+        stats = engine.stats()
+    assert stats.lane_misses == 0
+    heard = sink[0, 40_000 + 4_800 : stats.frames]
+    assert np.abs(np.diff(heard)).max() < 0.012, "no click"
+    assert min(np.abs(part).max() for part in np.split(heard[: len(heard) // 480 * 480], len(heard) // 480)) > 0.25, "no gap"
+    assert manager.resident() == [] and not any(alive(pid) for pid in (*first, second))

@@ -35,6 +35,7 @@ BASELINES: dict[str, Of] = {
     "shift": converters.plain(baselines.shift),
     "world": converters.plain(baselines.world),
 }
+FEW = (*QUICK, "f0_error_cents")  # what bars ask for
 QUICK_BASELINES = ("unconverted", TEACHER)
 
 
@@ -89,6 +90,8 @@ def spread(chosen: list[Pair], most: int) -> list[Pair]:
 @click.option(
     "--baselines/--no-baselines", "beside", default=True, show_default=True, help="beside the baselines and the teacher"
 )
+@click.option("--baseline", "only", type=click.Choice(list(BASELINES)), multiple=True, help="this one only; repeatable")
+@click.option("--few", is_flag=True, help="all pairs, but only the few measures that tell most")
 @click.option("--whisper", type=click.Choice(WHISPERS), help="the listener; base, or tiny with --quick")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="write quality.json and quality.html there")
 def main(
@@ -102,6 +105,8 @@ def main(
     strangers: bool,
     real: bool,
     beside: bool,
+    only: tuple[str, ...],
+    few: bool,
     whisper: str | None,
     out: Path | None,
 ) -> None:
@@ -110,7 +115,8 @@ def main(
         mine = {mode: own.converter(mode) for mode in modes}
         mine |= dict(_split(one, converters.named) for one in named)
         mine |= dict(_split(one, lambda place: converters.folder(Path(place))) for one in folders)
-        baselines_too = {name: of for name, of in BASELINES.items() if beside and (not quick or name in QUICK_BASELINES)}
+        wanted = (only or (QUICK_BASELINES if quick else tuple(BASELINES))) if beside else ()
+        baselines_too = {name: of for name, of in BASELINES.items() if name in wanted}
         systems = {**baselines_too, **mine}
         if not systems:
             raise QualityError("nothing to assess: name a --mode, a --converter or a --folder, or leave --no-baselines away")
@@ -128,7 +134,9 @@ def main(
         failures: list[Failure] = []
         made = clips(chosen, systems, failures, lambda clip: kept.append(clip) if (clip.said, clip.target) in listen else None)
         with click.progressbar(made, length=total, label="assessing") as bar:
-            report = assess(bar, QUICK if quick else tuple(MEASURES), whisper or ("tiny" if quick else "base"), failures)
+            report = assess(
+                bar, QUICK if quick else FEW if few else tuple(MEASURES), whisper or ("tiny" if quick else "base"), failures
+            )
     except (QualityError, JudgeMissing) as error:
         raise click.UsageError(str(error)) from error
     verdicts = judge(report, list(mine) or list(systems))

@@ -29,8 +29,8 @@ def converter(mode: str) -> Of:
     """Return the converter of one mode; targets are the teacher's names of voices, or ours of those that ship."""
 
     def convert(source: Array, rate: int, target: str, *, match: bool) -> Converted:
-        chain = _chain(mode, target, match)
         sound = resample(source, rate, LIVE_RATE)
+        chain = _chain(mode, target, match, _median_hz(sound) if match else 0.0)
         begun = time.process_time()
         wet = chain.render(sound, sample_rate=LIVE_RATE, compensate=False)
         seconds = time.process_time() - begun
@@ -39,14 +39,21 @@ def converter(mode: str) -> Of:
     return lambda source, target: convert(source.sound, source.rate, target, match=source.material != SUNG)
 
 
-@cache
-def _chain(mode: str, target: str, match: bool) -> Chain:
+def _median_hz(sound: Array) -> float:
+    """Return the speaker's median pitch, which a performer has set, or the stage has heard by the second song; 0 = unknown."""
+    from autovoice.rt import Chain
+
+    f0_hz = Chain(["pitch"]).analyse(sound, sample_rate=LIVE_RATE).f0_hz
+    return float(np.clip(np.median(f0_hz[f0_hz > 0]), 0.0, 500.0)) if (f0_hz > 0).any() else 0.0
+
+
+def _chain(mode: str, target: str, match: bool, source_hz: float) -> Chain:
     from autovoice.models.shipped import NAMES
     from autovoice.rt import Chain
 
     ours = {origin: name for name, origin in NAMES.items()}
     slot = _slots().acquire(ours.get(target, target))  # held as long as the process lives
-    chain = Chain([{"stage": "convert", "mode": mode, "voice": slot, "match": float(match)}])
+    chain = Chain([{"stage": "convert", "mode": mode, "voice": slot, "match": float(match), "source": source_hz}])
     chain.render(np.zeros(LIVE_RATE // 10, np.float32), sample_rate=LIVE_RATE)  # compiled before anything is timed
     return chain
 

@@ -185,7 +185,6 @@ def test_tilt_breathiness_and_expression_do_what_they_say() -> None:
         return spread_db(convert(loud, match=0, expression=expression))
 
     assert range_db(1.0) == pytest.approx(spread_db(loud), rel=0.25)
-
     assert range_db(2.0) > 1.5 * range_db(1.0)
     assert range_db(0.0) < 0.5 * range_db(1.0)
 

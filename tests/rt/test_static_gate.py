@@ -38,7 +38,7 @@ def compiled_entries() -> dict[str, VettedEntry]:
         importlib.import_module(found.name)
     for name in stage_names():
         load(name)
-    entries = [o for o in gc.get_objects() if isinstance(o, VettedEntry)]
+    entries = [o for o in gc.get_objects() if issubclass(type(o), VettedEntry)]  # isinstance would ask dead proxies
     names = {f"{Path(e._pyfunc.__code__.co_filename).stem}:{e.__name__}": e for e in entries}
     return {name: entry for name, entry in names.items() if "user_stage" not in entry._pyfunc.__module__}
 

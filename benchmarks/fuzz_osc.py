@@ -198,7 +198,7 @@ def fuzz(run: Running, packets: int, seed: int, per_s: float = PER_S) -> dict[st
         took_s = time.monotonic() - begin
         alive = answers(run)
         end = time.monotonic() + COUNTED_S
-        while (counted := counts(run)) == before or sum(counted[n] for n in ("packets", "lost")) < 0.8 * packets:
+        while (counted := counts(run)) == before or sum(counted.get(n, 0) for n in ("packets", "lost")) < 0.8 * packets:
             if time.monotonic() > end:
                 break
             time.sleep(0.1)

@@ -24,7 +24,7 @@ MOMENTS_S = (2.0, 3.1, 4.3, 5.2)
 AFTER_S = 0.6
 DONE = 0.9  # of the way from one voice's bands to the other's
 BAR_MS = 200.0
-DIP_DB, STEP = 10.0, 1.5
+DIP_DB, STEP = 3.0, 1.5
 HEARD_DB = 30.0  # below the loud moments (95 %): what is softer is no speech
 NEWCOMERS = 20
 

@@ -228,8 +228,16 @@ def idle(run: Running, *, seconds: float = FLOOD_S) -> dict[str, float]:
 def flood(run: Running, *, per_s: int = 10_000, seconds: float = FLOOD_S, burst: int = 10) -> dict[str, float]:
     """Send steadily, and count what the audio thread applied, from when to when it did, and what it suffered."""
     with stolen() as host, _suffered(run) as suffered:
+        before, began_s = _cpu_s(run.osc_pid), time.monotonic()
         found = _send_steadily(run, per_s, seconds, burst)
+        found["server_core_share"] = (_cpu_s(run.osc_pid) - before) / (time.monotonic() - began_s)
     return {**found, **suffered, **host}
+
+
+def _cpu_s(pid: int) -> float:
+    """Return the processor time that a process has had."""
+    after_name = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime: proc(5)
 
 
 def _send_steadily(run: Running, per_s: int, seconds: float, burst: int) -> dict[str, float]:

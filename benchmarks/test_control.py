@@ -65,7 +65,8 @@ def test_osc_flood(backend: str, report: Report) -> None:
         }
     )
     assert ours["lost"] == ours["out_of_order"] == 0
-    assert ours["misses"] == ours["misses_explained"]  # none of ours: whenever one was missed, a core had stood still
+    assert ours["misses"] == ours["misses_explained"]  # whenever one was missed, a core had stood still: none of ours ...
+    assert ours["misses"] == 0  # ... and on a calm host none at all
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

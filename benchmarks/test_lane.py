@@ -182,6 +182,7 @@ def test_lane_start(what: str, constant: str, report: Report, tmp_path: Path) ->
             "resident_mb": resident,
         }
     report(found)
+    assert found["second worker"]["back_worst_s"] <= BACK_S
 
 
 SWAPS = 5

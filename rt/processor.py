@@ -396,6 +396,5 @@ class Processor:
         self.rack.close()
         self._shared.close()
         self._worst.close()
-        for arena in (self._control, self._scope):
-            if arena is not None:
-                arena.close()
+        for arena in filter(None, (self._control, self._scope)):
+            arena.close()

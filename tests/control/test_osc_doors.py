@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from autovoice.rt import Chain, Engine
+from autovoice.rt import Engine
 from autovoice.rt.control.conductor import Conductor, Notice, OscSettings
 from autovoice.rt.control.osc.framing import Sized, Slip
 from autovoice.rt.control.osc.packet import read, write
@@ -17,19 +16,6 @@ from support import PATIENCE_S, run_program, wait_until
 
 from benchmarks.control_osc import Running
 from benchmarks.fuzz_osc import fuzz
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(Chain(["gain", "gate", "limiter"]), backend="null", name="osc_test", latency=2000) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def conductor(engine: Engine) -> Iterator[Conductor]:
-    with Conductor(engine, osc=OscSettings(port=0)) as running:
-        assert wait_until(lambda: running.osc is not None)
-        yield running
 
 
 @pytest.mark.parametrize("framing", [Slip, Sized])

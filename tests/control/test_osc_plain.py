@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 import struct
 import time
-from collections.abc import Iterator
 
 import pytest
-from autovoice.rt import Chain, Engine
+from autovoice.rt import Engine
 from autovoice.rt.control.board import Row
-from autovoice.rt.control.conductor import Conductor, OscSettings
+from autovoice.rt.control.conductor import Conductor
 from autovoice.rt.control.osc.arguments import taken, value_of
 from autovoice.rt.control.osc.packet import Malformed, read, write
 from autovoice.rt.control.osc.plain import NUMBER_BYTES, plain_moves
@@ -69,19 +68,6 @@ def test_nothing_but_such_a_message_is_taken_for_one() -> None:
         if packet[:-NUMBER_BYTES] in known:
             with pytest.raises(Malformed):
                 read(packet)
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(Chain(["gain", "gate", "limiter"]), backend="null", name="osc_plain", latency=2000) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def conductor(engine: Engine) -> Iterator[Conductor]:
-    with Conductor(engine, osc=OscSettings(port=0)) as running:
-        assert wait_until(lambda: running.osc is not None)
-        yield running
 
 
 def test_moves_of_every_shape_are_applied_in_the_order_they_were_sent(engine: Engine, conductor: Conductor) -> None:

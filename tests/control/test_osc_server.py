@@ -8,12 +8,11 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from autovoice.rt import Chain, Engine
-from autovoice.rt.control.conductor import Conductor, OscSettings
+from autovoice.rt import Engine
+from autovoice.rt.control.conductor import Conductor
 from autovoice.rt.control.osc.clock import tag_of_realtime
 from autovoice.rt.control.osc.packet import HEADER, write
 from osc_rig import INVALID, LATE, MALFORMED, REFUSED, UNKNOWN, Client, moves_after, value
@@ -21,19 +20,6 @@ from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 from pythonosc.udp_client import SimpleUDPClient
 from support import PATIENCE_S, wait_until
-
-
-@pytest.fixture(scope="module")
-def engine() -> Iterator[Engine]:
-    with Engine(Chain(["gain", "gate", "limiter"]), backend="null", name="osc_test", latency=2000) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def conductor(engine: Engine) -> Iterator[Conductor]:
-    with Conductor(engine, osc=OscSettings(port=0)) as running:
-        assert wait_until(lambda: running.osc is not None)
-        yield running
 
 
 def need_liblo() -> None:

@@ -173,20 +173,22 @@ def test_tilt_breathiness_and_expression_do_what_they_say() -> None:
     breathy = convert(sound, match=0, breathiness=1.0)
     tracks = [Chain(["vibrato"]).analyse(one, sample_rate=RATE) for one in (convert(sound, match=0), breathy)]
     assert np.median(tracks[1].hnr_db[-40:]) < np.median(tracks[0].hnr_db[-40:]) - 4
-    loud = sound.copy()
-    swell = 1 + 0.3 * np.sin(2 * np.pi * 3 * np.arange(len(loud)) / RATE)
-    loud *= swell.astype(np.float32)
 
-    def spread_db(sound: np.ndarray) -> float:
-        level = 10 * np.log10(np.convolve(sound[RATE // 2 :] ** 2, np.ones(1200) / 1200, "valid"))
+    def swelling(depth: float) -> np.ndarray:
+        return (sound * (1 + depth * np.sin(2 * np.pi * 3 * np.arange(len(sound)) / RATE))).astype(np.float32)
+
+    def spread_db(heard: np.ndarray) -> float:
+        level = 10 * np.log10(np.convolve(heard[RATE // 2 :] ** 2, np.ones(1200) / 1200, "valid"))
         return float(np.percentile(level, 95) - np.percentile(level, 5))
 
-    def range_db(expression: float) -> float:
-        return spread_db(convert(loud, match=0, expression=expression))
-
-    assert range_db(1.0) == pytest.approx(spread_db(loud), rel=0.25)
-    assert range_db(2.0) > 1.5 * range_db(1.0)
-    assert range_db(0.0) < 0.5 * range_db(1.0)
+    for depth in (0.3, 0.6):  # 5 and 12 dB
+        loud = swelling(depth)
+        still, same, more = (spread_db(convert(loud, match=0, expression=expression)) for expression in (0.0, 1.0, 2.0))
+        assert more - same == pytest.approx(spread_db(loud), rel=0.25)  # each unit of it is the voice's own swell once more
+        assert still < same < more
+        if depth == 0.3:
+            assert same == pytest.approx(spread_db(loud), rel=0.25)
+            assert more > 1.5 * same and still < 0.5 * same
 
 
 @pytest.mark.parametrize("gain_db", [-20.0, 10.0])

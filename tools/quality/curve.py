@@ -2,8 +2,9 @@
 
     python -m autovoice.tools.quality.curve CORPUS RUN/checkpoint.safetensors OLDER.safetensors ... --out curve
 
-The network speaks for itself here, in torch, with the target's own height of pitch; each checkpoint is heard twice: as it came
-from training and with its contrast given back (`autovoice.models.contrast`). Whisper tiny listens, as in the quick bench.
+The network speaks for itself here, in torch, with the target's own height of pitch; each checkpoint is heard as it came from
+training and with its contrast given back (`autovoice.models.contrast`), as much as ships or as much as --contrast says.
+Whisper tiny listens, as in the quick bench.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from autovoice.tools.quality.assess import assess
 from autovoice.tools.quality.clips import Clip
 from autovoice.tools.quality.signal import Array
 
-PLAIN, GIVEN_BACK = "as trained", "contrast given back"
+PLAIN = 0.0  # strength of the contrast: as trained
 TITLES = {
     "similarity_target": "likeness to the target (Resemblyzer)",
     "character_error": "character error, %",
@@ -34,13 +35,13 @@ TITLES = {
 class Speaker:
     """A checkpoint that converts."""
 
-    def __init__(self, checkpoint: Path, corpus: Path, mode: str, strength: float | None) -> None:
-        """Load it, and give back its contrast where a strength is named."""
+    def __init__(self, checkpoint: Path, corpus: Path, mode: str, strength: float) -> None:
+        """Load it, and give back its contrast to that strength."""
         self.state = training.Run(training.Plan(), dataset.Normal(np.zeros(1), np.ones(1)))
         self.state.resume(checkpoint)
         self.mode, self.paths = mode, sorted((corpus / "validate").glob("*.safetensors"))
         layer = self.state.mean.converter.outputs
-        if strength is not None:
+        if strength != PLAIN:
             made, wanted = self.state.bands(list(islice(training.utterances(corpus / "train"), export.MEASURED)), mode)
             matrix, mean = contrast.transport(made, wanted, strength)
             weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
@@ -70,15 +71,16 @@ def figures(speaker: Speaker, chosen: list[run.Pair]) -> dict[str, float]:
     return {name: float(np.mean([row.figures[name] for row in report.rows])) for name in TITLES}
 
 
-def draw(rows: list[dict[str, float | str]], path: Path) -> None:
+def draw(rows: list[dict[str, float]], path: Path) -> None:
     """Write the picture."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 3.2), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(TITLES)), TITLES.items(), strict=True):
-        for system, style in ((PLAIN, "o--"), (GIVEN_BACK, "o-")):
-            points = [(row["batches"], row[name]) for row in rows if row["system"] == system]
-            axes.plot(*zip(*points, strict=True), style, label=system)
+        for strength in dict.fromkeys(row["contrast"] for row in rows):
+            points = [(row["batches"], row[name]) for row in rows if row["contrast"] == strength]
+            label = f"contrast given back, {strength:g}" if strength else "as trained"
+            axes.plot(*zip(*points, strict=True), "o-" if strength else "o--", label=label)
         axes.set(xlabel="batches", title=title)
         axes.grid(alpha=0.3)
     axes.legend()
@@ -89,20 +91,31 @@ def draw(rows: list[dict[str, float | str]], path: Path) -> None:
 @click.argument("corpus", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("checkpoints", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--mode", type=click.Choice(list(LOOKAHEADS)), default="balanced", show_default=True)
+@click.option(
+    "--contrast", "strengths", type=click.FloatRange(0, 2), multiple=True, default=(PLAIN, export.STRENGTH), show_default=True
+)
 @click.option("--pairs", type=click.IntRange(1), default=16, show_default=True, help="of sources and targets")
 @click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
 @click.option("--out", type=click.Path(path_type=Path), help="write OUT.json and OUT.png")
-def main(corpus: Path, checkpoints: tuple[Path, ...], mode: str, pairs: int, threads: int, out: Path | None) -> None:
+def main(
+    corpus: Path,
+    checkpoints: tuple[Path, ...],
+    mode: str,
+    strengths: tuple[float, ...],
+    pairs: int,
+    threads: int,
+    out: Path | None,
+) -> None:
     """Tell how good each checkpoint of a run is."""
     torch.set_num_threads(threads)
     chosen = run.pairs(material.validation(corpus), pairs)
-    rows: list[dict[str, float | str]] = []
+    rows: list[dict[str, float]] = []
     for number, path in sorted((training.number_of(path), path) for path in checkpoints):
-        for system, strength in ((PLAIN, None), (GIVEN_BACK, export.STRENGTH)):
+        for strength in strengths:
             found = figures(Speaker(path, corpus, mode, strength), chosen)
-            rows.append({"batches": number, "system": system, **found})
+            rows.append({"batches": number, "contrast": strength, **found})
             told = ", ".join(f"{TITLES[name]} {value:.3f}" for name, value in found.items())
-            click.echo(f"{number} batches, {system}: {told}")
+            click.echo(f"{number} batches, contrast {strength:g}: {told}")
     if out is not None:
         out.with_suffix(".json").write_text(json.dumps({"mode": mode, "pairs": len(chosen), "rows": rows}, indent=1) + "\n")
         draw(rows, out.with_suffix(".png"))

@@ -25,12 +25,15 @@ LIVE_RATE = 48_000  # Hz
 MODES = ("low", "balanced", "quality")
 
 
-def converter(mode: str) -> Of:
-    """Return the converter of one mode; targets are the teacher's names of voices, or ours of those that ship."""
+def converter(mode: str, *, cold: bool = False) -> Of:
+    """Return the converter of one mode; targets are the teacher's names of voices, or ours of those that ship.
+
+    Unless it is `cold` it knows the speaker's median pitch, as a stage does that has heard him before.
+    """
 
     def convert(source: Array, rate: int, target: str, *, match: bool) -> Converted:
         sound = resample(source, rate, LIVE_RATE)
-        chain = _chain(mode, target, match, _median_hz(sound) if match else 0.0)
+        chain = _chain(mode, target, match, _median_hz(sound) if match and not cold else 0.0)
         begun = time.process_time()
         wet = chain.render(sound, sample_rate=LIVE_RATE, compensate=False)
         seconds = time.process_time() - begun
@@ -40,7 +43,7 @@ def converter(mode: str) -> Of:
 
 
 def _median_hz(sound: Array) -> float:
-    """Return the speaker's median pitch, which a performer has set, or the stage has heard by the second song; 0 = unknown."""
+    """Return the speaker's median pitch, 0 where there is none."""
     from autovoice.rt import Chain
 
     f0_hz = Chain(["pitch"]).analyse(sound, sample_rate=LIVE_RATE).f0_hz

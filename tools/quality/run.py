@@ -91,6 +91,7 @@ def spread(chosen: list[Pair], most: int) -> list[Pair]:
     "--baselines/--no-baselines", "beside", default=True, show_default=True, help="beside the baselines and the teacher"
 )
 @click.option("--baseline", "only", type=click.Choice(list(BASELINES)), multiple=True, help="this one only; repeatable")
+@click.option("--cold", is_flag=True, help="our own converter has not heard the speaker before")
 @click.option("--few", is_flag=True, help="all pairs, but only the few measures that tell most")
 @click.option("--whisper", type=click.Choice(WHISPERS), help="the listener; base, or tiny with --quick")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="write quality.json and quality.html there")
@@ -106,13 +107,14 @@ def main(
     real: bool,
     beside: bool,
     only: tuple[str, ...],
+    cold: bool,
     few: bool,
     whisper: str | None,
     out: Path | None,
 ) -> None:
     """Assess converters on the validation utterances of CORPUS and the ten shipped targets."""
     try:
-        mine = {mode: own.converter(mode) for mode in modes}
+        mine = {mode: own.converter(mode, cold=cold) for mode in modes}
         mine |= dict(_split(one, converters.named) for one in named)
         mine |= dict(_split(one, lambda place: converters.folder(Path(place))) for one in folders)
         wanted = (only or (QUICK_BASELINES if quick else tuple(BASELINES))) if beside else ()

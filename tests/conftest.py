@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from autovoice.dsp.converter import voices
 from autovoice.dsp.stage import stage_file as file_of
 from autovoice.dsp.stage import stage_names
 from autovoice.dsp.toolchain import is_cold
@@ -89,6 +90,16 @@ def speech() -> Audio:
         sound = np.frombuffer(file.readframes(file.getnframes()), np.int16).astype(np.float64)
         wide = resample_poly(sound, SAMPLE_RATE, file.getframerate())
     return (0.5 * wide / np.abs(wide).max()).astype(np.float32)
+
+
+@pytest.fixture
+def voice_table() -> Iterator[None]:
+    """The converter's table of voices, of which a process has one: who was in a slot is in it again afterwards."""
+    before = {slot: voices.held(slot) for slot in voices.voices().values()}
+    yield
+    for slot, one in before.items():
+        if voices.held(slot) is not one:
+            voices.put_voice(slot, one.timbre, one.median_hz, one.name)
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def start(monkeypatch: pytest.MonkeyPatch, voice_table: None) -> Iterator[Any]:
     """What begins a process anew: nobody of one's own is in a slot. Call it with the number of slots that others have."""
 
     def begin(others: int = 0) -> VoiceSlots:

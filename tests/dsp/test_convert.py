@@ -61,7 +61,7 @@ def melody_of(rate: int) -> tuple[Signal, reference.Melody]:
 
 
 @pytest.fixture
-def strangers() -> Iterator[None]:
+def strangers(voice_table: None) -> Iterator[None]:
     """Put three voices that nobody has into slots of the table."""
     random = np.random.default_rng(4)
     for slot, median_hz in zip(SPARE, (120.0, 240.0, 90.0), strict=True):

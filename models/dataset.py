@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ HOP = round(HOP_S * RATE)
 TRACKED = 2  # pitches in a hop
 PAD = 50  # frames of silence before and after an utterance
 CONTENT_HOP = 2.5  # frames of ours in one of the teacher's
+CONTENT_LAG = 3  # frames by which the teacher's sound runs ahead of its content: there, phonemes are told best
 SAME_VOICE = 0.15  # share of examples in which a voice becomes itself
 
 
@@ -39,6 +40,7 @@ class Utterance:
     voicing: Array  # float16, as f0_hz
     timbre: Array  # float32 (voices, 128)
     content: Array  # float16 (frames, 512)
+    phonemes: Array  # int16 (frames,)
 
     def __len__(self) -> int:
         """Return the frames."""
@@ -46,21 +48,32 @@ class Utterance:
 
 
 def prepare(path: Path) -> Utterance:
-    """Return an utterance, its features computed first where they are not kept yet."""
+    """Return an utterance, its features computed first where they are not kept yet.
+
+    Raises ValueError where it was made by a version of this program that wrote less.
+    """
     kept = path.parent / "prepared" / path.name
     if not kept.exists():
         kept.parent.mkdir(exist_ok=True)
         partial = kept.with_name(f".{os.getpid()}.{kept.name}")
         save_file(_features(path), partial)
         partial.replace(kept)
-    return Utterance(**load_file(kept))
+    return Utterance(**_read(kept, [one.name for one in fields(Utterance)]))
+
+
+def _read(path: Path, names: list[str]) -> dict[str, Array]:
+    """Return the tensors of a file that has these."""
+    tensors = load_file(path)
+    if lacking := ", ".join(name for name in names if name not in tensors):
+        raise ValueError(f"{path} is of an older version, it lacks {lacking}: delete it and make it again")
+    return {name: tensors[name] for name in names}
 
 
 def _features(path: Path) -> dict[str, Array]:
     from autovoice.rt import Chain
     from scipy.signal import resample_poly
 
-    given = load_file(path)
+    given = _read(path, ["sound", "timbre", "content", "phonemes"])
     sound = np.pad(given["sound"], ((0, 0), (PAD * HOP, PAD * HOP)))
     count = sound.shape[1] // HOP
     sound = np.ascontiguousarray(sound[:, : count * HOP])
@@ -74,7 +87,7 @@ def _features(path: Path) -> dict[str, Array]:
         voicings.append(np.resize(track.voicing, TRACKED * count))
         bands.append(features.bands(one, RATE)[:count])
     last = given["content"].shape[1] - 1
-    places = np.clip((np.arange(count) - PAD) / CONTENT_HOP, 0, last).astype(int)
+    places = np.clip((np.arange(count) + CONTENT_LAG - PAD) / CONTENT_HOP, 0, last).astype(int)
     return {
         "sound": sound,
         "bands": np.stack(bands).astype(np.float16),
@@ -82,6 +95,7 @@ def _features(path: Path) -> dict[str, Array]:
         "voicing": np.stack(voicings).astype(np.float16),
         "timbre": given["timbre"],
         "content": np.ascontiguousarray(given["content"][:, places].T),
+        "phonemes": given["phonemes"][places],
     }
 
 
@@ -95,6 +109,8 @@ class Example:
     f0_hz: Array  # ((frames + 1) HOP,) of the target, exact
     sound: Array  # (frames HOP,)
     content: Array  # (frames, 512)
+    phonemes: Array  # int64 (frames,)
+    bands: Array  # (frames, MELS) of the target, the frames that are drawn
 
 
 class Normal:
@@ -143,6 +159,8 @@ def example(
         f0_hz=f0_hz.astype(np.float32),
         sound=sound.astype(np.float32),
         content=utterance.content[drawn].astype(np.float32),
+        phonemes=utterance.phonemes[drawn].astype(np.int64),
+        bands=features.scaled(features.power(utterance.bands[target, drawn]) * 10 ** (gain_db / 10)),
     )
 
 
@@ -156,18 +174,18 @@ def disturb(x: Array, gain_db: float, random: Any, warp: float = 0.12) -> Array:
     response += np.linspace(0, random.normal(0, 3), MELS)
     log_power = log_power + (gain_db + response) * np.log(10) / 10
     power = np.exp(log_power)
-    if random.uniform() < 0.3:  # a room: what was there decays by 60 dB in this time
+    if random.uniform() < 0.2:  # a room: what was there decays by 60 dB in this time
         keep = 10 ** (-6 * HOP_S / random.uniform(0.15, 0.5))
         wet = 10 ** (random.uniform(-18, -8) / 10)
         tail = np.zeros(MELS)
         for k in range(len(power)):
             tail = keep * tail + power[k] * (1 - keep)
             power[k] += wet * tail
-    if random.uniform() < 0.6:  # noise of a random colour
+    if random.uniform() < 0.5:  # noise of a random colour
         colour = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, 5), random.normal(0, 6, 5))
         level = np.exp(CENTRE) * 10 ** ((gain_db + random.uniform(-45, -8) + colour) / 10)
         power = power + level * random.exponential(1.0, power.shape) ** 0.7
-    if random.uniform() < 0.25:  # a narrow channel
+    if random.uniform() < 0.1:  # a narrow channel
         power[:, np.arange(MELS) > random.uniform(0.6, 0.95) * MELS] *= 1e-4
     return np.asarray((np.log(power + FLOOR) - CENTRE) / SPREAD, np.float32)
 

@@ -2,8 +2,8 @@
 
     python -m autovoice.models.export CHECKPOINT --corpus CORPUS [--out FILE]
 
-What only training asks for, the guess of the teacher's content, is left out. With the corpus at hand, the contrast that the
-network has lost is measured and given back (`autovoice.models.contrast`), which asks for torch.
+What only training asks for, its guesses of content, phonemes and bands, is left out. With the corpus at hand, the contrast
+that the network has lost is measured and given back (`autovoice.models.contrast`), which asks for torch.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from safetensors.numpy import load_file, save_file
 Array = np.ndarray[Any, np.dtype[Any]]
 
 LICENCE = "Apache-2.0"
+UNSHIPPED = ("content.", "phonemes.", "bands.")  # layers that only training asks for
 STRENGTH = 1.3  # of the contrast: chosen on the validation voices
 MEASURED = 60  # utterances
 
@@ -44,7 +45,7 @@ def export(checkpoint: Path, out: Path, corpus: Path | None = None, strength: fl
         kept["outputs.weight"], kept["outputs.bias"] = _contrasted(checkpoint, corpus, strength, *layer)
         told["contrast"] = str(strength)
     shipped: dict[str, Array] = {
-        name: values.astype(np.float16) for name, values in sorted(kept.items()) if not name.startswith("content.")
+        name: values.astype(np.float16) for name, values in sorted(kept.items()) if not name.startswith(UNSHIPPED)
     }
     shipped |= {name: tensors[name].astype(np.float32) for name in ("normal.mean", "normal.std")}
     partial = out.with_name(f".{os.getpid()}.{out.name}")

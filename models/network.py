@@ -24,6 +24,7 @@ ENCODER = (1, 2, 4, 8, 1, 2, 4, 8)  # dilations
 DECODER = (1, 2, 4, 1, 2)
 SPEAKER = 128
 CONTENT = 512
+SYMBOLS = 178  # phonemes that the teacher knows
 LOOKAHEADS = {"low": 1, "balanced": 3, "quality": 8}  # frames
 INPUTS = MELS + 2  # bands, pitch as it comes on the bus, voicing
 LOWEST, HIGHEST = -14.0, 2.0  # natural logarithm of a magnitude
@@ -61,7 +62,6 @@ class Converter(nn.Module):
         self.inputs = nn.Linear(INPUTS, CHANNELS)
         self.lookahead = nn.Embedding(len(LOOKAHEADS), CHANNELS)
         self.encoder = nn.ModuleList(Block(dilation) for dilation in ENCODER)
-        self.content = nn.Linear(CHANNELS, CONTENT)  # only training asks for it
         self.speaker = nn.Linear(SPEAKER, SPEAKER)
         self.film = nn.Linear(SPEAKER, 2 * CHANNELS * len(DECODER))
         nn.init.normal_(self.film.weight, std=0.02)
@@ -70,6 +70,9 @@ class Converter(nn.Module):
         self.decoder = nn.ModuleList(Block(dilation) for dilation in DECODER)
         self.outputs = nn.Linear(CHANNELS, HARMONIC + NOISE)
         nn.init.constant_(self.outputs.bias, -6.0)
+        self.content = nn.Linear(CHANNELS, CONTENT)  # from here on only for training: see export.UNSHIPPED
+        self.phonemes = nn.Linear(CHANNELS, SYMBOLS)
+        self.bands = nn.Linear(CHANNELS, MELS)
 
     def encode(self, x: Tensor, mode: int) -> Tensor:
         """Return what is said, (B, T, CHANNELS), from features (B, T, INPUTS)."""
@@ -78,18 +81,21 @@ class Converter(nn.Module):
             h = block(h)
         return h
 
-    def decode(self, h: Tensor, speaker: Tensor, pitch: Tensor) -> Tensor:
-        """Return log-magnitudes (B, T, HARMONIC + NOISE) for speakers (B, SPEAKER) at pitches (B, T, 1) in octaves."""
+    def decode(self, h: Tensor, speaker: Tensor, pitch: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-magnitudes (B, T, HARMONIC + NOISE) for speakers (B, SPEAKER) at pitches (B, T, 1) in octaves.
+
+        Beside them the target's bands, (B, T, MELS), as `features.bands` would find them.
+        """
         film = self.film(functional.silu(self.speaker(speaker)))[:, None]
         h = h + self.pitch(pitch)
         for block, scale_shift in zip(self.decoder, film.chunk(len(DECODER), 2), strict=True):
             scale, shift = scale_shift.chunk(2, 2)
             h = block(h, scale, shift)
-        return self.outputs(h).clamp(LOWEST, HIGHEST)
+        return self.outputs(h).clamp(LOWEST, HIGHEST), self.bands(h)
 
     def forward(self, x: Tensor, mode: int, speaker: Tensor, pitch: Tensor) -> Tensor:
         """Return the envelopes; see `encode` and `decode`."""
-        return self.decode(self.encode(x, mode), speaker, pitch)
+        return self.decode(self.encode(x, mode), speaker, pitch)[0]
 
 
 class Synthesis(nn.Module):

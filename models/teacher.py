@@ -31,6 +31,9 @@ CONTENT_RATE = 40.0  # frames a second
 CONTENT_SIZE = 512
 TIMBRE = slice(0, 128)  # of a style: what the second half uses; the rest shapes rhythm and melody
 PAD = 0  # the token before and after an utterance
+SYMBOLS = 178  # tokens there are
+STRESS, STOPS, GAP = "ˈˌ", ",.!?", " "
+UNTOLD = -1  # the phoneme of a frame between two words, which sounds like either
 LONGEST = 509  # tokens
 CONTENT, F0, ENERGY = "/encoder/MatMul_1_output_0", "/encoder/Reshape_output_0", "/encoder/Reshape_1_output_0"
 STYLES = "kokoro-js-1.2.1.tgz"
@@ -53,6 +56,7 @@ class Utterance:
     content: Array  # float32 (1, CONTENT_SIZE, frames)
     f0_hz: Array  # float32 (1, 2 frames), about 0 where there is no voice
     energy: Array  # float32 (1, 2 frames)
+    phonemes: Array  # int16 (frames,), below SYMBOLS; UNTOLD between words, PAD in silence
     tokens: int
 
     def median_hz(self) -> float:
@@ -75,7 +79,25 @@ def utter(text: str, voice: str, speed: float = 1.0) -> Utterance:
         "speed": np.full(1, speed, np.float32),
     }
     content, f0_hz, energy = _session("front").run([CONTENT, F0, ENERGY], feed)
-    return Utterance(content, f0_hz, energy, len(tokens))
+    told = phonemes(content[0], [PAD, *tokens, PAD], _phonemizer()[1])
+    return Utterance(content, f0_hz, energy, told, len(tokens))
+
+
+def phonemes(content: Array, tokens: list[int], vocabulary: dict[str, int]) -> Array:
+    """Return what each frame of content, (CONTENT_SIZE, frames), stands for: a token's frames are alike, the next one's differ.
+
+    A stress mark has frames of its own, in which the phoneme behind it is heard; a stop is silence. Raises ValueError where
+    content and tokens are not of one utterance.
+    """
+    fixed = {vocabulary[GAP]: UNTOLD} | {vocabulary[symbol]: PAD for symbol in STOPS}
+    stress = {vocabulary[symbol] for symbol in STRESS}
+    named: list[int] = []
+    for token in reversed(tokens):
+        named.append(named[-1] if token in stress else fixed.get(token, token))
+    number = np.concatenate([[0], np.cumsum((content[:, 1:] != content[:, :-1]).any(0))])
+    if number[-1] + 1 != len(tokens):
+        raise ValueError(f"{number[-1] + 1} different frames of content for {len(tokens)} tokens")
+    return np.asarray(np.array(named[::-1], np.int16)[number])
 
 
 def sound(utterance: Utterance, timbre: Array, f0_hz: Array | None = None) -> Array:

@@ -21,14 +21,17 @@ from accelerate import Accelerator
 from autovoice.models import contrast, dataset, network
 from autovoice.models.dataset import Normal, Utterance
 from autovoice.models.discriminator import Critic, critic_loss, maker_loss
+from autovoice.models.export import UNSHIPPED
 from autovoice.models.losses import MEL_WINDOW, WINDOWS, SpectralLoss
 from autovoice.models.network import LOOKAHEADS, Converter, Synthesis
+from autovoice.models.teacher import UNTOLD
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional
 
 SHARES = {"low": 0.25, "balanced": 0.55, "quality": 0.2}  # of the batches
 WARM = 20  # frames at the start of an example that count for nothing: the network has not heard enough
-CONTENT_WEIGHT = 0.5
+GUESSES = {"content": 0.5, "phonemes": 0.5, "bands": 2.0}  # weights of what only training asks for
 PASSING_WEIGHT, ALIKE_WEIGHT = 0.5, 2.0  # of what the critic says
 MEAN_KEEPS = 0.999
 BETAS, CRITIC_BETAS = (0.9, 0.98), (0.8, 0.99)
@@ -64,11 +67,17 @@ class Trainee(nn.Module):
         super().__init__()
         self.converter, self.synthesis = Converter(), Synthesis()
 
-    def forward(self, given: dict[str, Tensor], mode: int) -> tuple[Tensor, Tensor]:
-        """Return the sound, (B, samples), and the content that the encoder hears, (B, frames, 512)."""
+    def forward(self, given: dict[str, Tensor], mode: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the sound, (B, samples), and how far its guesses are off: of content, of phonemes, of the target's bands."""
         hidden = self.converter.encode(given["x"], mode)
-        envelopes = self.converter.decode(hidden, given["speaker"], given["pitch"])
-        return self.synthesis(envelopes, given["f0_hz"], given["hiss"]), self.converter.content(hidden)
+        envelopes, bands = self.converter.decode(hidden, given["speaker"], given["pitch"])
+        phonemes = self.converter.phonemes(hidden[:, WARM:]).transpose(1, 2)
+        off = {
+            "content": (self.converter.content(hidden) - given["content"])[:, WARM:].abs().mean(),
+            "phonemes": functional.cross_entropy(phonemes, given["phonemes"][:, WARM:], ignore_index=UNTOLD),
+            "bands": (bands - given["bands"])[:, WARM:].abs().mean(),
+        }
+        return self.synthesis(envelopes, given["f0_hz"], given["hiss"]), off
 
 
 class Run:
@@ -111,12 +120,11 @@ class Run:
         mode, given = self.examples(utterances)
         for group in self.optimiser.param_groups:
             group["lr"] = self.plan.rate_at(self.number)
-        made, heard = self.trainee(given, mode)
+        made, off = self.trainee(given, mode)
         begin = WARM * round(network.RATE * 0.01)
         made, wanted = made[:, begin:], given["sound"][:, begin:]
         total, parts = self.loss(made, wanted, WINDOWS[self.number % len(WINDOWS)])
-        content = (heard - given["content"])[:, WARM:].abs().mean()
-        parts["content"] = content.item()
+        parts |= {name: value.item() for name, value in off.items()}
         if self.plan.critic_from is not None and self.number >= self.plan.critic_from:
             parts["critic"] = self._teach_critic(wanted, made.detach(), given["speaker"])
             self.critic.requires_grad_(False)
@@ -125,7 +133,7 @@ class Run:
             total = total + PASSING_WEIGHT * passing + ALIKE_WEIGHT * alike
             parts |= {"passing": passing.item(), "alike": alike.item()}
         self.optimiser.zero_grad()
-        self.accelerator.backward(total + CONTENT_WEIGHT * content)
+        self.accelerator.backward(total + sum(weight * off[name] for name, weight in GUESSES.items()))
         norm = self.accelerator.clip_grad_norm_(self.trainee.parameters(), 3.0)
         self.optimiser.step()
         self.number += 1
@@ -146,7 +154,7 @@ class Run:
         for mean, now in zip(self.mean.converter.parameters(), self.converter.parameters(), strict=True):
             mean.lerp_(now, 1 - keep)
 
-    def _say(self, utterance: Utterance, mode: str) -> tuple[dict[str, Tensor], tuple[Tensor, Tensor]]:
+    def _say(self, utterance: Utterance, mode: str) -> tuple[dict[str, Tensor], tuple[Tensor, dict[str, Tensor]]]:
         """Return an utterance from its first voice to each other one, undisturbed, and what the mean makes of it."""
         drawn = [
             dataset.example(utterance, 0, target, 12, len(utterance) - 16, LOOKAHEADS[mode], self.normal)
@@ -160,9 +168,9 @@ class Run:
         """Return the loss of the mean over whole utterances, from their first voice to each other one, undisturbed."""
         found: list[dict[str, float]] = []
         for utterance in utterances:
-            given, (made, heard) = self._say(utterance, mode)
+            given, (made, off) = self._say(utterance, mode)
             total, parts = self.loss(made, given["sound"])
-            found.append({"total": total.item(), **parts, "content": (heard - given["content"]).abs().mean().item()})
+            found.append({"total": total.item(), **parts, **{name: value.item() for name, value in off.items()}})
         return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
     @torch.no_grad()
@@ -207,12 +215,12 @@ class Run:
     def resume(self, path: Path) -> None:
         """Go on from a file that `save` wrote."""
         tensors = load_file(path)
-        self.mean.converter.load_state_dict(_under(tensors, "mean."))
+        _load(self.mean.converter, _under(tensors, "mean."))
         for prefix, module, optimiser in self._holders():
             weights = _under(tensors, f"{prefix}model.")
             if not weights:  # of a run before it had a critic
                 continue
-            module.load_state_dict(weights)
+            _load(module, weights)
             for name, parameter in module.named_parameters():
                 names = {part: f"{prefix}adam.{part}.{name}" for part in ("step", "exp_avg", "exp_avg_sq")}
                 if all(key in tensors for key in names.values()):
@@ -221,6 +229,14 @@ class Run:
                     }
         self.normal = Normal(tensors["normal.mean"].numpy(), tensors["normal.std"].numpy())
         self.number = number_of(path)
+
+
+def _load(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load weights; an older run may lack layers that only training asks for, which begin anew."""
+    found = module.load_state_dict(weights, strict=False)
+    lacking = [name for name in found.missing_keys if not name.startswith(UNSHIPPED)]
+    if lacking or found.unexpected_keys:
+        raise ValueError(f"no checkpoint of this network: lacks {lacking}, has {found.unexpected_keys} beside")
 
 
 def _under(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -236,8 +252,9 @@ def number_of(path: Path) -> int:
 
 def collate(drawn: list[dataset.Example], seed: int) -> dict[str, Tensor]:
     """Stack examples, and add the noise of the synthesis."""
-    names = ("x", "pitch", "speaker", "f0_hz", "sound", "content")
+    names = ("x", "pitch", "speaker", "f0_hz", "sound", "content", "bands")
     given = {name: network.batch_of([getattr(one, name) for one in drawn]) for name in names}
+    given["phonemes"] = torch.from_numpy(np.stack([one.phonemes for one in drawn]))
     given["hiss"] = torch.randn(given["f0_hz"].shape, generator=torch.Generator().manual_seed(seed))
     return given
 

@@ -10,8 +10,8 @@ excursions scaled by INTONATION. An utterance of `validate` is said by a validat
 the melody of the first, unchanged. What an utterance says, and who, follows from its number alone; what is there already is
 kept, so that a run may be broken off and taken up. With fewer `--others` the same time gives more words in fewer voices.
 
-An utterance is a safetensors file: `sound` int16 (voices, samples) at 24 kHz, `timbre` float32 (voices, 128), `content` float16
-(512, frames) at 40 frames a second, and the names of the voices and the text as metadata.
+An utterance is a safetensors file: `sound` int16 (voices, samples) at 24 kHz, `timbre` float32 (voices, 128), at 40 frames a
+second `content` float16 (512, frames) and `phonemes` int16 (frames,), and the names of the voices and the text as metadata.
 """
 
 from __future__ import annotations
@@ -114,6 +114,7 @@ def make(split: str, number: int, path: Path, others: int = OTHERS) -> None:
         "sound": np.round(np.stack(sounds) / level * (2**15 - 1)).astype(np.int16),
         "timbre": np.stack(timbres).astype(np.float32),
         "content": utterance.content[0].astype(np.float16),
+        "phonemes": utterance.phonemes,
     }
     partial = path.with_name(f".{os.getpid()}.{path.name}")
     save_file(tensors, partial, {"voices": json.dumps(parts), "text": said})

@@ -91,7 +91,10 @@ def main(
         state.resume(checkpoint)
     elif begin_with is not None:
         state.begin_with(begin_with)
-    material = list(training.utterances(corpus / "train"))
+    try:
+        material = list(training.utterances(corpus / "train"))
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
     if not material:
         raise click.ClickException(f"no utterances in {corpus / 'train'}: make some with python -m autovoice.tools.corpus")
     watch = Watch(run, patience)

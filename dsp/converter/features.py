@@ -87,6 +87,11 @@ def scaled(power: Array) -> Array:
     return ((np.log(power + FLOOR) - CENTRE) / SPREAD).astype(np.float32)
 
 
+def power(values: Array) -> Array:
+    """Return the powers of which `scaled` makes these values, and FLOOR."""
+    return np.asarray(np.exp(SPREAD * np.asarray(values, np.float64) + CENTRE))
+
+
 def pitch(f0_hz: Array) -> Array:
     """Return the network's view of a pitch: octaves from REFERENCE_HZ."""
     return np.asarray(np.log2(np.maximum(f0_hz, 1.0) / REFERENCE_HZ), np.float32)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+from autovoice.dsp.converter.features import SPREAD
 from autovoice.models import dataset
 from autovoice.models.dataset import HOP, PAD, RATE, Normal, Utterance
 from autovoice.tools import corpus
@@ -27,13 +29,25 @@ def utterance(tmp_path_factory: pytest.TempPathFactory) -> Utterance:
     content = np.tile(np.arange(80, dtype=np.float16), (512, 1))  # each frame says its number
     path = tmp_path_factory.mktemp("corpus") / "000000.safetensors"
     timbre = np.stack([np.zeros(128), np.ones(128)]).astype(np.float32)
-    save_file({"sound": np.stack(sounds), "timbre": timbre, "content": content}, path, {"voices": json.dumps([])})
+    save_file(
+        {"sound": np.stack(sounds), "timbre": timbre, "content": content, "phonemes": content[0].astype(np.int16)},
+        path,
+        {"voices": json.dumps([])},
+    )
     once = dataset.prepare(path)
     kept = path.parent / "prepared" / path.name
     before = kept.stat().st_mtime_ns
     assert np.array_equal(dataset.prepare(path).bands, once.bands)
     assert kept.stat().st_mtime_ns == before  # and is not made again
     return once
+
+
+def test_an_utterance_of_an_older_version_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = tmp_path / "000000.safetensors"
+    given = {"sound": np.zeros((2, RATE), np.int16), "timbre": np.zeros((2, 128)), "content": np.zeros((512, 40))}
+    save_file(given, path)
+    with pytest.raises(ValueError, match=r"000000\.safetensors is of an older version, it lacks phonemes: .* make it again"):
+        dataset.prepare(path)
 
 
 NORMAL = Normal(np.full(128, 0.5), np.full(128, 0.5))
@@ -62,7 +76,9 @@ def test_pitch_is_the_targets_and_the_network_is_told_the_sources(utterance: Utt
 def test_content_is_that_of_the_frame_that_is_drawn(utterance: Utterance) -> None:
     given = dataset.example(utterance, 0, 1, PAD + 49, 100, 3, NORMAL)
     drawn = PAD + 50 - 3 + np.arange(100)
-    assert np.array_equal(given.content[:, 0], np.floor(np.clip((drawn - PAD) / 2.5, 0, 79)))
+    number = np.floor(np.clip((drawn + 3 - PAD) / 2.5, 0, 79))
+    assert np.array_equal(given.content[:, 0], number)
+    assert np.array_equal(given.phonemes, number)
 
 
 def test_only_the_level_of_a_disturbance_reaches_the_target(utterance: Utterance) -> None:
@@ -70,6 +86,8 @@ def test_only_the_level_of_a_disturbance_reaches_the_target(utterance: Utterance
     other = dataset.example(utterance, 0, 1, 160, 60, 3, NORMAL, np.random.default_rng(3))
     gain = np.dot(other.sound, plain.sound) / np.dot(plain.sound, plain.sound)
     assert other.sound == pytest.approx(gain * plain.sound, abs=1e-6)
+    loud = plain.bands > -0.5
+    assert (other.bands - plain.bands)[loud] == pytest.approx(2 * np.log(gain) / SPREAD, abs=0.01)
     assert abs(gain - 1) > 0.01 and np.abs(other.x[:, :80] - plain.x[:, :80]).mean() > 0.05
     again = dataset.example(utterance, 0, 1, 160, 60, 3, NORMAL, np.random.default_rng(3))
     assert np.array_equal(again.x, other.x)

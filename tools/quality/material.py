@@ -43,20 +43,31 @@ class Source:
 
 def validation(folder: Path, most: int | None = None) -> list[Source]:
     """Return the validation utterances of a corpus folder, in order; raises QualityError where there is none."""
-    from safetensors import safe_open
-
-    found = []
-    for path in sorted((folder / "validate").glob("*.safetensors"))[:most]:
-        with safe_open(str(path), framework="numpy") as file:
-            known = file.metadata()
-            sounds = file.get_tensor("sound").astype(np.float32) / 2**15
-        names = [next(iter(part)) for part in json.loads(known["voices"])]
-        aligned = dict(zip(names[1:], sounds[1:], strict=True))
-        found.append(Source(f"{path.stem}-{names[0]}", sounds[0], RATE, known["text"], "validation", aligned))
+    found = [_source(path, "validation") for path in sorted((folder / "validate").glob("*.safetensors"))[:most]]
     if not found:
         make = f"python -m autovoice.tools.corpus {folder} --split validate --utterances 16"
         raise QualityError(f"{folder} holds no validation utterances: {make}")
     return found
+
+
+def training(folder: Path, most: int) -> list[Source]:
+    """Return so many training utterances of a corpus folder, spread over all; raises QualityError where there are fewer."""
+    paths = sorted((folder / "train").glob("*.safetensors"))
+    if len(paths) < most:
+        raise QualityError(f"{folder} holds {len(paths)} training utterances, {most} were asked for")
+    return [_source(paths[k * len(paths) // most], "training") for k in range(most)]
+
+
+def _source(path: Path, split: str) -> Source:
+    """Return an utterance of the corpus; aligned are those of its other voices that are nobody's mixture."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="numpy") as file:
+        known = file.metadata()
+        sounds = file.get_tensor("sound").astype(np.float32) / 2**15
+    parts = [list(part) for part in json.loads(known["voices"])]
+    aligned = {part[0]: sound for part, sound in zip(parts[1:], sounds[1:], strict=True) if len(part) == 1}
+    return Source(f"{path.stem}-{parts[0][0]}", sounds[0], RATE, known["text"], split, aligned)
 
 
 def real(most: int | None = None) -> list[Source]:

@@ -83,7 +83,7 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
     """Write the picture."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 3.2), layout="constrained")
+    figure = Figure(figsize=(11, 3.5), layout="constrained")
     for axes, (name, title) in zip(figure.subplots(1, len(TITLES)), TITLES.items(), strict=True):
         for strength in dict.fromkeys(row["contrast"] for row in rows):
             points = [(row["batches"], row[name]) for row in rows if row["contrast"] == strength]
@@ -91,7 +91,7 @@ def draw(rows: list[dict[str, float]], path: Path) -> None:
             axes.plot(*zip(*points, strict=True), "o-" if strength else "o--", label=label)
         axes.set(xlabel="batches", title=title)
         axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=9)
     figure.savefig(path, dpi=110)
 
 

@@ -95,10 +95,10 @@ def speech() -> Audio:
 @pytest.fixture
 def voice_table() -> Iterator[None]:
     """The converter's table of voices, of which a process has one: who was in a slot is in it again afterwards."""
-    before = {slot: voices.held(slot) for slot in voices.voices().values()}
+    before = [voices.held(slot) for slot in range(voices.SLOTS)]
     yield
-    for slot, one in before.items():
-        if voices.held(slot) is not one:
+    for slot, one in enumerate(before):
+        if one.name and voices.held(slot) is not one:
             voices.put_voice(slot, one.timbre, one.median_hz, one.name)
 
 

@@ -15,7 +15,7 @@ from autovoice.tools.lab.latency.take import ServerTrouble, Take
 LEAD_S = 0.15  # of silence before the first probe: the noise is measured in it
 MARGIN_S = 0.02  # beyond the delay, before the next probe
 ODD_FRAMES = 37  # by which probes start later in the block from one to the next: every place in it is met
-ATTEMPTS = 4  # takes, until enough repetitions are whole
+ATTEMPTS = 8  # takes, until enough repetitions are whole
 SCOUT_SHARE = 0.2  # of the progress
 SAME_FRAMES = 0.5  # measured and declared are the same to the frame where they differ by less ...
 SAME_ENVELOPE_S = 0.001  # ... and by envelopes, within a millisecond

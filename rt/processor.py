@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 import weakref
@@ -44,6 +45,7 @@ from autovoice.rt.worst import BUDGET_SHARE, PAGE, WorstPage
 SWAP_FADE_MS = 20.0
 EVENTS_CAPACITY = 8192
 RECORD_VALUES = 2 * MAX_CHANNELS + 1  # of a frame that is recorded, at most: dry, wet and the frame's number
+SENT_S = 0.4  # more than two of the longest blocks
 REMEMBERED = 64  # chains that were published
 
 
@@ -295,6 +297,17 @@ class Processor:
             if time.monotonic() > deadline:
                 raise StageError("the engine takes no events: it is not running, or 8192 already wait; start it first")
             time.sleep(0.001)
+
+    def await_sent(self, timeout_s: float = SENT_S) -> None:
+        """Return when the audio thread has applied what anybody sent for at once before this call.
+
+        After twice `timeout_s` at the latest: where it stands still, nothing sounds that could be waited for.
+        """
+        sent = [ring.written for ring in self.rings]
+        with contextlib.suppress(SwapRefused):
+            self._await(lambda: all(ring.taken >= one for ring, one in zip(self.rings, sent, strict=True)), timeout_s)
+            cycles = int(self.telemetry["cycles"])
+            self._await(lambda: int(self.telemetry["cycles"]) > cycles, timeout_s)  # it applies what it takes, then counts
 
     def presence(self, value: float) -> None:
         """Fade the output in (1) or out (0)."""

@@ -118,9 +118,19 @@ class Ring:
         """Where another process can attach."""
         return self._arena.path
 
+    @property
+    def written(self) -> int:
+        """How many items were ever pushed."""
+        return int(self._header[WRITE // 8])
+
+    @property
+    def taken(self) -> int:
+        """How many items were ever popped."""
+        return int(self._header[READ // 8])
+
     def __len__(self) -> int:
         """Return how many items wait."""
-        return int(self._header[WRITE // 8] - self._header[READ // 8])
+        return self.written - self.taken
 
     def push(self, items: np.ndarray[Any, Any]) -> bool:
         """Push all items, shape (n,), or none where there is no room; say whether it was done."""

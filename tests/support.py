@@ -98,9 +98,14 @@ class JackServer:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout)
         return done.stdout
 
+    def send(self, what: signal.Signals) -> None:
+        """Send the server a signal."""
+        assert self._process is not None
+        self._process.send_signal(what)
+
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         if self._process is not None:
-            self._process.send_signal(how)
+            self.send(how)
             self._process.wait(PATIENCE_S)
             self._process = None
             self._killed = how == signal.SIGKILL

@@ -70,6 +70,15 @@ def test_what_plays_is_saved_whoever_set_it_and_comes_back() -> None:
         assert "of tonight" in stand.state["presets"]
 
 
+def test_a_fader_that_moved_just_before_a_preset_is_saved_is_in_it() -> None:
+    with conducted([{"stage": "gain", "name": "trim"}, {"stage": "gain", "name": "late"}]) as stand:
+        for gain in np.arange(-10.0, 0.0, 0.25):
+            stand.engine.set("trim/gain", float(gain))
+            stand.hand("late/gain", float(-gain))
+            stand.do("preset/save", "quick")
+            assert [stage["gain"] for stage in load_preset("quick").stages] == [gain, -gain]
+
+
 def test_saving_over_a_preset_keeps_what_it_says_of_itself() -> None:
     save_preset(capture(Chain(["gain"]), {}, name="mine", about="For the second verse."))
     with conducted(["gain"]) as stand:

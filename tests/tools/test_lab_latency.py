@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 from autovoice.rt import Chain, Engine
 from autovoice.tools.lab.latency.command import only_run
+from autovoice.tools.lab.latency.prober import JackProber
+from autovoice.tools.lab.latency.take import ServerTrouble
 from iodelay import Meter
 from support import JackServer, until_valid, wait_until
 
@@ -195,6 +198,25 @@ def test_a_server_that_dies_meanwhile_ends_the_measurement(here: Any, own_server
     request = ("latency", "--server", own_server.name, "--client", "cable", "--repeat", "20")
     with cable(own_server), meanwhile(own_server, own_server.stop):
         assert "went away" in here(*request).refused()
+
+
+def test_a_server_that_stands_still_for_a_moment_is_waited_for(own_server: JackServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    own_server.tool("jack_bufsize", "8192")  # it shows a connection when its cycle ends, every 171 ms
+    with cable(own_server), JackProber(own_server.name) as prober:
+        connect = prober._client.connect
+
+        def connect_and_stall(*ports: str) -> None:
+            connect(*ports)
+            own_server.send(signal.SIGSTOP)
+            threading.Timer(0.5, own_server.send, (signal.SIGCONT,)).start()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(prober._client, "connect", connect_and_stall)
+            prober.connect(prober.out, "cable:in_1")
+        assert prober.connections(prober.out) == ["cable:in_1"]
+        prober.connect(prober.out, "cable:in_1")  # it is there already
+        with pytest.raises(ServerTrouble, match=r"cannot connect .* to cable:in_7; is one of them gone"):
+            prober.connect(prober.out, "cable:in_7")
 
 
 def test_a_python_callback_is_measured_like_any_client(here: Any, jack_server: JackServer) -> None:

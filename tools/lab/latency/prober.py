@@ -10,6 +10,7 @@ the way there for the loop's feedback): when it is called, that client has answe
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -317,11 +318,20 @@ class JackProber:
         return None
 
     def connect(self, left: str, right: str) -> None:
-        """Connect an out port to an in port, by full names; one that is connected already stays. Raises ServerTrouble."""
-        with contextlib.suppress(jack.JackError):
+        """Connect an out port to an in port, by full names, and wait until the server shows it, which it does a cycle later.
+
+        One that is connected already stays. Raises ServerTrouble.
+        """
+        refused = False
+        try:
             self._client.connect(left, right)
-        if right not in self.connections(left):
-            raise ServerTrouble(f"cannot connect {left} to {right}; is one of them gone?")
+        except jack.JackError as error:
+            refused = getattr(error, "code", None) != errno.EEXIST
+        until = time.monotonic() + STALL_S
+        while right not in self.connections(left):
+            if refused or time.monotonic() > until:
+                raise ServerTrouble(f"cannot connect {left} to {right}; is one of them gone?")
+            time.sleep(POLL_S)
 
     def wire(self, into: str, out_of: str, device: tuple[str, str] | None = None) -> None:
         """Close the loop through a client's ports, the way back first, and stay.

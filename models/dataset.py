@@ -1,9 +1,8 @@
 """Examples for the converter: the same moment of an utterance in two voices, the first disturbed as microphones and rooms do.
 
 Utterances come from `autovoice.tools.corpus`. What is slow to compute (bands, the pitch that our own tracker finds) is kept
-beside them in a folder `prepared`. Disturbances act on the bands, where they cost nothing: another length of the vocal tract
-(frequencies warped), another microphone (a smooth random response), level, band limits, noise, and a short room (each band's
-power decays). Where level is changed, the target changes along, so that a converter passes dynamics on.
+beside them in a folder `prepared`. Where a disturbance (`autovoice.models.disturbance`) changes the level, in one step or in
+swells, the target changes along, so that a converter passes dynamics on.
 """
 
 from __future__ import annotations
@@ -16,7 +15,8 @@ from typing import Any
 
 import numpy as np
 from autovoice.dsp.converter import features
-from autovoice.dsp.converter.features import CENTRE, FLOOR, HOP_S, MELS, SPREAD, TRACKED_S
+from autovoice.dsp.converter.features import HOP_S, TRACKED_S
+from autovoice.models import disturbance
 from safetensors.numpy import load_file, save_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -27,6 +27,7 @@ TRACKED = 2  # pitches in a hop
 PAD = 50  # frames of silence before and after an utterance
 CONTENT_HOP = 2.5  # frames of ours in one of the teacher's
 CONTENT_LAG = 3  # frames by which the teacher's sound runs ahead of its content: there, phonemes are told best
+LEAD = 30  # frames before an example that its room and the analysis remember
 SAME_VOICE = 0.15  # share of examples in which a voice becomes itself
 
 
@@ -134,24 +135,25 @@ def example(
     utterance: Utterance, source: int, target: int, first: int, frames: int, lookahead: int, normal: Normal, random: Any = None
 ) -> Example:
     """Cut an example out: analysis frames from `first` on; `random`, a NumPy generator, disturbs the source."""
-    span = slice(first, first + frames)
-    x = utterance.bands[source, span].astype(np.float32)
+    x = utterance.bands[source, first : first + frames].astype(np.float32)
     newest = TRACKED * (np.arange(first, first + frames) + 1) - round(TRACKED_S / HOP_S * TRACKED)
     newest = np.maximum(newest, 0)
     heard = features.pitch(utterance.f0_hz[source, newest])
     voicing = utterance.voicing[source, newest].astype(np.float32)
-    gain_db = 0.0
+    begin = first - LEAD
+    gain_db = np.zeros(LEAD + frames + 1)
     if random is not None:
-        gain_db = float(random.uniform(-15.0, 8.0))
-        x = disturb(x, gain_db, random)
-        heard = heard + random.uniform(-0.25, 0.25) + 0.01 * random.standard_normal(frames)
+        gain_db = disturbance.gain_db(len(gain_db), random)
+        x = _disturbed(utterance, source, begin, gain_db, random)[-frames:]
+        heard, voicing = disturbance.tracked(heard, voicing, random)
     centre = first + 1 - lookahead  # of the first synthesis frame
     drawn = np.arange(centre, centre + frames)
     known = np.minimum(TRACKED * drawn, newest)
     grid = np.arange((centre - 1) * HOP, (centre + frames) * HOP) * (TRACKED / HOP)
     places = np.arange(utterance.f0_hz.shape[1])
     f0_hz = np.exp2(np.interp(grid, places, np.log2(utterance.f0_hz[target])))
-    sound = utterance.sound[target, centre * HOP : (centre + frames) * HOP] / 2**15 * 10 ** (gain_db / 20)
+    loud = np.interp(np.arange((centre - begin) * HOP, (centre + frames - begin) * HOP) / HOP, np.arange(len(gain_db)), gain_db)
+    sound = utterance.sound[target, centre * HOP : (centre + frames) * HOP] / 2**15 * 10 ** (loud / 20)
     return Example(
         x=np.concatenate([x, heard[:, None], voicing[:, None]], 1).astype(np.float32),
         pitch=features.pitch(utterance.f0_hz[target, np.maximum(known, 0)])[:, None],
@@ -160,34 +162,21 @@ def example(
         sound=sound.astype(np.float32),
         content=utterance.content[drawn].astype(np.float32),
         phonemes=utterance.phonemes[drawn].astype(np.int64),
-        bands=features.scaled(features.power(utterance.bands[target, drawn]) * 10 ** (gain_db / 10)),
+        bands=features.scaled(features.power(utterance.bands[target, drawn]) * 10 ** (gain_db[drawn - begin, None] / 10)),
     )
 
 
-def disturb(x: Array, gain_db: float, random: Any, warp: float = 0.12) -> Array:
-    """Return bands (frames, MELS) as another body, microphone and room would have given them; `warp` bounds the body's part."""
-    places = np.clip(np.arange(MELS) * random.uniform(1 - warp, 1 + warp) + random.uniform(-1, 1), 0, MELS - 1)
-    low = places.astype(int)
-    high = np.minimum(low + 1, MELS - 1)
-    log_power = SPREAD * (x[:, low] * (high - places + (low == high)) + x[:, high] * (places - low)) + CENTRE
-    response = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, 7), random.normal(0, 2.5, 7))  # dB
-    response += np.linspace(0, random.normal(0, 3), MELS)
-    log_power = log_power + (gain_db + response) * np.log(10) / 10
-    power = np.exp(log_power)
-    if random.uniform() < 0.2:  # a room: what was there decays by 60 dB in this time
-        keep = 10 ** (-6 * HOP_S / random.uniform(0.15, 0.5))
-        wet = 10 ** (random.uniform(-18, -8) / 10)
-        tail = np.zeros(MELS)
-        for k in range(len(power)):
-            tail = keep * tail + power[k] * (1 - keep)
-            power[k] += wet * tail
-    if random.uniform() < 0.5:  # noise of a random colour
-        colour = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, 5), random.normal(0, 6, 5))
-        level = np.exp(CENTRE) * 10 ** ((gain_db + random.uniform(-45, -8) + colour) / 10)
-        power = power + level * random.exponential(1.0, power.shape) ** 0.7
-    if random.uniform() < 0.1:  # a narrow channel
-        power[:, np.arange(MELS) > random.uniform(0.6, 0.95) * MELS] *= 1e-4
-    return np.asarray((np.log(power + FLOOR) - CENTRE) / SPREAD, np.float32)
+def _disturbed(utterance: Utterance, source: int, begin: int, gain_db: Array, random: Any) -> Array:
+    """Return the bands of a source from frame `begin` on, as another body, room and microphone would have given them."""
+    count = len(gain_db) - 1
+    whole = utterance.sound[source]
+    sound = np.zeros(count * HOP, np.float32)
+    silent = max(-begin, 0) * HOP
+    sound[silent:] = whole[max(begin, 0) * HOP : (begin + count) * HOP] / np.float32(2**15)
+    volume = np.interp(np.arange(count * HOP) / HOP, np.arange(count + 1), gain_db - gain_db.mean())
+    rms = float(np.sqrt(np.mean((whole / np.float32(2**15)) ** 2)))
+    sound = disturbance.heard(sound * 10 ** (volume / 20), rms, RATE, random)
+    return disturbance.body(features.bands(sound * 10 ** (gain_db.mean() / 20), RATE), random)
 
 
 def draw(

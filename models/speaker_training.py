@@ -1,7 +1,7 @@
 """Fitting of the speaker encoder to utterances that are each said by several voices of known timbre.
 
 Each voice of an utterance is taken as it is, and COPIES times as a part of 2.5 s and more, disturbed as microphones and rooms
-do (`dataset.disturb`), but never in the length of its vocal tract, which is part of who speaks. NumPy only, some minutes; the
+do (`disturb`), but never in the length of its vocal tract, which is part of who speaks. NumPy only, some minutes; the
 same corpus and seed give the same file.
 """
 
@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 from autovoice.dsp.converter import features
-from autovoice.models import dataset, speaker_encoder
+from autovoice.dsp.converter.features import CENTRE, FLOOR, HOP_S, MELS, SPREAD
+from autovoice.models import speaker_encoder
 from autovoice.models.dataset import HOP, RATE, Normal
 from safetensors.numpy import load_file
 
@@ -56,7 +57,34 @@ def excerpt(bands: Array, random: Any) -> Array:
     """Return a part at random, disturbed."""
     frames = int(random.integers(min(SHORTEST, len(bands)), len(bands) + 1))
     first = int(random.integers(len(bands) - frames + 1))
-    return dataset.disturb(bands[first : first + frames], float(random.uniform(*GAIN_DB)), random, warp=0.0)
+    return disturb(bands[first : first + frames], float(random.uniform(*GAIN_DB)), random)
+
+
+def disturb(x: Array, gain_db: float, random: Any) -> Array:
+    """Return bands (frames, MELS) as another microphone and room would have given them, reckoned on the bands alone."""
+    random.uniform()  # once the length of the vocal tract: what ships was made with this sequence
+    places = np.clip(np.arange(MELS) + random.uniform(-1, 1), 0, MELS - 1)
+    low = places.astype(int)
+    high = np.minimum(low + 1, MELS - 1)
+    log_power = SPREAD * (x[:, low] * (high - places + (low == high)) + x[:, high] * (places - low)) + CENTRE
+    response = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, 7), random.normal(0, 2.5, 7))  # dB
+    response += np.linspace(0, random.normal(0, 3), MELS)
+    log_power = log_power + (gain_db + response) * np.log(10) / 10
+    power = np.exp(log_power)
+    if random.uniform() < 0.2:  # a room: what was there decays by 60 dB in this time
+        keep = 10 ** (-6 * HOP_S / random.uniform(0.15, 0.5))
+        wet = 10 ** (random.uniform(-18, -8) / 10)
+        tail = np.zeros(MELS)
+        for k in range(len(power)):
+            tail = keep * tail + power[k] * (1 - keep)
+            power[k] += wet * tail
+    if random.uniform() < 0.5:  # noise of a random colour
+        colour = np.interp(np.arange(MELS), np.linspace(0, MELS - 1, 5), random.normal(0, 6, 5))
+        level = np.exp(CENTRE) * 10 ** ((gain_db + random.uniform(-45, -8) + colour) / 10)
+        power = power + level * random.exponential(1.0, power.shape) ** 0.7
+    if random.uniform() < 0.1:  # a narrow channel
+        power[:, np.arange(MELS) > random.uniform(0.6, 0.95) * MELS] *= 1e-4
+    return np.asarray((np.log(power + FLOOR) - CENTRE) / SPREAD, np.float32)
 
 
 def fit(found: Examples, normal: Normal, ridge: float = RIDGE) -> dict[str, Array]:

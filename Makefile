@@ -24,7 +24,7 @@ demo: system-demo $(VENV)/.demo ## set up, then play a real voice live through t
 # The others play in real time and mostly wait for it: two files at a time, the longest first.
 OFFLINE := tests/tools/test_lab_hogged.py tests/dsp tests/models tests/test_docs.py tests/test_deploy.py \
 	$(addprefix tests/rt/test_,block_cuts.py memory_and_spread.py presets.py ring_model.py static_gate.py take_logs.py) \
-	$(addprefix tests/tools/test_,cli_analyse.py cli_render.py cli_voices.py lab_compare.py lab_latency_delay.py lab_page.py quality.py quality_report.py train_denoise.py)
+	$(addprefix tests/tools/test_,cli_analyse.py cli_render.py cli_voices.py lab_compare.py lab_latency_delay.py lab_page.py quality.py quality_report.py quality_trials.py train_denoise.py)
 ONLINE := tests/tools $(filter-out tests/tools $(OFFLINE),$(sort $(patsubst %/,%,$(dir $(wildcard tests/*/test_*.py))) $(wildcard tests/test_*.py)))
 
 test: system-test $(VENV)/.test ## set up, then run all tests with coverage; ARGS="-k ring --no-cov" for some

@@ -25,6 +25,7 @@ from autovoice.tools.quality.measures import MEASURES, QUICK
 from autovoice.tools.quality.page import publish
 from autovoice.tools.quality.report import Failure
 from autovoice.tools.quality.sung import sung
+from autovoice.tools.quality.trials import TRIALS, tried
 
 Pair = tuple[material.Source, str]
 QUICK_PAIRS = 8
@@ -86,6 +87,7 @@ def spread(chosen: list[Pair], most: int) -> list[Pair]:
 @click.option("--sources", type=click.IntRange(1), help="utterances at most")
 @click.option("--sung", "lines", is_flag=True, help="the same words sung, too")
 @click.option("--enrolled", "strangers", is_flag=True, help="voices that do not ship as targets, too")
+@click.option("--trials", "hard", is_flag=True, help="one target for each utterance in rooms, noise and other bodies, too")
 @click.option("--real", is_flag=True, help="the real speaker too; nothing may be tuned on him")
 @click.option(
     "--baselines/--no-baselines", "beside", default=True, show_default=True, help="beside the baselines and the teacher"
@@ -104,6 +106,7 @@ def main(
     sources: int | None,
     lines: bool,
     strangers: bool,
+    hard: bool,
     real: bool,
     beside: bool,
     only: tuple[str, ...],
@@ -128,6 +131,8 @@ def main(
             chosen += pairs([sung(source) for source in said], 2 * len(said))
         if strangers:
             chosen += enrolled(said)
+        for name in TRIALS if hard else ():
+            chosen += pairs([tried(source, name) for source in said], len(said))
         if real:
             chosen += pairs(material.real(), QUICK_PAIRS if quick else None)
         total = len(chosen) * len(systems)

@@ -28,6 +28,7 @@ PAD = 50  # frames of silence before and after an utterance
 CONTENT_HOP = 2.5  # frames of ours in one of the teacher's
 CONTENT_LAG = 3  # frames by which the teacher's sound runs ahead of its content: there, phonemes are told best
 LEAD = 30  # frames before an example that its room and the analysis remember
+CALM = 0.35  # share of examples that are heard as they are, but for their level
 SAME_VOICE = 0.15  # share of examples in which a voice becomes itself
 
 
@@ -144,8 +145,10 @@ def example(
     gain_db = np.zeros(LEAD + frames + 1)
     if random is not None:
         gain_db = disturbance.gain_db(len(gain_db), random)
-        x = _disturbed(utterance, source, begin, gain_db, random)[-frames:]
-        heard, voicing = disturbance.tracked(heard, voicing, random)
+        calm = random.uniform() < CALM
+        x = _disturbed(utterance, source, begin, gain_db, None if calm else random)[-frames:]
+        if not calm:
+            heard, voicing = disturbance.tracked(heard, voicing, random)
     centre = first + 1 - lookahead  # of the first synthesis frame
     drawn = np.arange(centre, centre + frames)
     known = np.minimum(TRACKED * drawn, newest)
@@ -167,16 +170,22 @@ def example(
 
 
 def _disturbed(utterance: Utterance, source: int, begin: int, gain_db: Array, random: Any) -> Array:
-    """Return the bands of a source from frame `begin` on, as another body, room and microphone would have given them."""
+    """Return the bands of a source from frame `begin` on, as another body, room and microphone would have given them.
+
+    Without `random` only its level is another.
+    """
     count = len(gain_db) - 1
     whole = utterance.sound[source]
     sound = np.zeros(count * HOP, np.float32)
     silent = max(-begin, 0) * HOP
     sound[silent:] = whole[max(begin, 0) * HOP : (begin + count) * HOP] / np.float32(2**15)
     volume = np.interp(np.arange(count * HOP) / HOP, np.arange(count + 1), gain_db - gain_db.mean())
+    loudness = 10 ** (gain_db.mean() / 20)
+    if random is None:
+        return features.bands(sound * 10 ** (volume / 20) * loudness, RATE)
     rms = float(np.sqrt(np.mean((whole / np.float32(2**15)) ** 2)))
     sound = disturbance.heard(sound * 10 ** (volume / 20), rms, RATE, random)
-    return disturbance.body(features.bands(sound * 10 ** (gain_db.mean() / 20), RATE), random)
+    return disturbance.body(features.bands(sound * loudness, RATE), random)
 
 
 def draw(

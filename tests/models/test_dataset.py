@@ -100,6 +100,17 @@ def test_only_the_level_of_a_disturbance_reaches_the_target(utterance: Utterance
     assert min(spans) < 0.1 and 2 < max(spans) < 16  # dB: most levels stay, some swell
 
 
+def test_some_examples_are_heard_as_they_are_but_for_the_level(utterance: Utterance, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dataset, "CALM", 1.0)
+    monkeypatch.setattr(dataset.disturbance, "SWELLS", 0.0)
+    plain = dataset.example(utterance, 0, 1, 160, 60, 3, NORMAL)
+    other = dataset.example(utterance, 0, 1, 160, 60, 3, NORMAL, np.random.default_rng(4))
+    louder = (other.x - plain.x)[:, :80][plain.x[:, :80] > -0.5]
+    gain = np.linalg.norm(other.sound) / np.linalg.norm(plain.sound)
+    assert louder == pytest.approx(2 * np.log(gain) / SPREAD, abs=0.01) and abs(gain - 1) > 0.05
+    assert np.array_equal(other.x[:, 80:], plain.x[:, 80:])
+
+
 def test_voices_of_validation_and_those_held_out_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     everybody = [*corpus.VALIDATE, *corpus.HELD_OUT, *corpus.SHIPPED, "xx_other"]
     monkeypatch.setattr(corpus.teacher, "voices", lambda: everybody)

@@ -187,7 +187,7 @@ class Report:
         lines = []
         for material, systems in self.summary.items():
             shown = [name for name in SHORT if any(name in figures for figures in systems.values())]
-            wide = max(12, *(len(system) for system in systems))
+            wide = max(12, len(material), *(len(system) for system in systems))
             lines.append(f"{material:<{wide}} clips " + " ".join(f"{SHORT[name]:>9}" for name in shown))
             for system, figures in systems.items():
                 cells = (f"{figures[name].mean:>9.3g}" if name in figures else f"{'':>9}" for name in shown)

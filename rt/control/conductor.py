@@ -159,18 +159,13 @@ class Conductor:
         self.stop()
 
     def do(self, name: str, *arguments: Any) -> Any:
-        """Do a command of COMMANDS, after all that was sent before it; returns what it says.
-
-        Raises StageError (SwapRefused, ...) with one line.
-        """
+        """Do a command of COMMANDS; returns what it says. Raises StageError (SwapRefused, ...) with one line."""
         command = COMMANDS.get(name)
         if command is None or name not in self._handlers:
             raise CommandRefused(f"no command is called {name!r}{suggest(name, COMMANDS)}")
         required = sum(not a.optional for a in command.arguments)
         if not required <= len(arguments) <= len(command.arguments):
             raise CommandRefused(f"the command is {command.usage}, got {len(arguments)} arguments")
-        if self.engine.alive:
-            self.engine.processor.await_sent()
         with self.lock:
             result = self._handlers[name](*arguments)
             self._write_board()

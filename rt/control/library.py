@@ -158,6 +158,12 @@ class Library(Family):
                 self._history.change(self._moment_of(event.chain, event.values), self._moment())
         self._follower.lapped = False
 
+    def _settle(self) -> None:
+        """Take in all that was sent before this call, also what the audio thread has yet to come to: a block or two."""
+        if self._engine.alive:
+            self._engine.processor.await_sent()
+        self._catch_up()
+
     def _note(self, event: Moved) -> None:
         if event.origin == OWN:
             return
@@ -180,7 +186,7 @@ class Library(Family):
 
     def _go(self, chain: Chain, master: Mapping[str, float], seconds: float, preset: str | None, scene: str | None) -> None:
         """Play a chain as it is set, and these values of `master/`, at once or in a glide: one step of the history."""
-        self._catch_up()
+        self._settle()
         before = self._moment()
         values = {**_values(chain), **master}
         after = replace(self._moment_of(chain, {**self._follower.values, **values}), preset=preset, scene=scene)
@@ -254,7 +260,7 @@ class Library(Family):
         """Make the way from what plays to a preset one that `morph/position` goes."""
         preset = self._preset(name)
         chain = preset.chain()
-        self._catch_up()
+        self._settle()
         goals = {**_values(chain), **preset.master}
         before = self._moment()
         both = self._meet(chain, goals)
@@ -274,7 +280,7 @@ class Library(Family):
         return position
 
     def _save(self, name: str) -> str:
-        self._catch_up()
+        self._settle()
         chain = self._follower.chain
         about = load_preset(name).about if check_name(name) in user_names() else ""
         save_preset(capture(chain, self._follower.values, name=name, about=about, channels=self._channels()))
@@ -291,7 +297,7 @@ class Library(Family):
 
     def _step_back(self, *, forward: bool) -> dict[str, int]:
         """Undo, or redo, and return how many steps are left either way; where that fails, nothing was done."""
-        self._catch_up()
+        self._settle()
         history = self._history
         goal = history.redo() if forward else history.undo()
         if goal is None:
@@ -327,7 +333,7 @@ class Library(Family):
         """Go to a scene. Straight after the one it goes on from, what was moved by hand and is not its business stays."""
         show = self._needed_show()
         scene = show.scenes[index]
-        self._catch_up()
+        self._settle()
         chain, master = scene.chain, scene.master
         in_order = index > 0 and self._scene == show.scenes[index - 1].name and self.conductor.preset == scene.origin
         if scene.preset is None and in_order and layout_of(chain) == layout_of(self._follower.chain):

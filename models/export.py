@@ -78,7 +78,7 @@ def _contrasted(kept: dict[str, Array], normal: dict[str, Array], corpus: Path, 
     from autovoice.models import losses, training
 
     run = training.Run(training.Plan(), dataset.Normal(normal["mean"], normal["std"]))
-    run.mean.converter.load_state_dict({name: torch.from_numpy(values) for name, values in kept.items()})
+    training.load(run.mean.converter, {name: torch.from_numpy(values) for name, values in kept.items()})
     utterances = list(islice(training.utterances(corpus / "train"), MEASURED))
     if not utterances:
         raise ValueError(f"no utterances in {corpus / 'train'}: make some with python -m autovoice.tools.corpus")

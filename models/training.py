@@ -215,12 +215,12 @@ class Run:
     def resume(self, path: Path) -> None:
         """Go on from a file that `save` wrote."""
         tensors = load_file(path)
-        _load(self.mean.converter, _under(tensors, "mean."))
+        load(self.mean.converter, _under(tensors, "mean."))
         for prefix, module, optimiser in self._holders():
             weights = _under(tensors, f"{prefix}model.")
             if not weights:  # of a run before it had a critic
                 continue
-            _load(module, weights)
+            load(module, weights)
             for name, parameter in module.named_parameters():
                 names = {part: f"{prefix}adam.{part}.{name}" for part in ("step", "exp_avg", "exp_avg_sq")}
                 if all(key in tensors for key in names.values()):
@@ -231,8 +231,8 @@ class Run:
         self.number = number_of(path)
 
 
-def _load(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load weights; an older run may lack layers that only training asks for, which begin anew."""
+def load(module: nn.Module, weights: dict[str, Tensor]) -> None:
+    """Load weights; those of an older run may lack layers that only training asks for. Raises ValueError for another network."""
     found = module.load_state_dict(weights, strict=False)
     lacking = [name for name in found.missing_keys if not name.startswith(UNSHIPPED)]
     if lacking or found.unexpected_keys:

@@ -232,7 +232,7 @@ class Run:
 
 
 def load(module: nn.Module, weights: dict[str, Tensor]) -> None:
-    """Load weights; those of an older run may lack layers that only training asks for. Raises ValueError for another network."""
+    """Load weights; those of an older run may lack layers that only training asks for. Raises ValueError for others."""
     found = module.load_state_dict(weights, strict=False)
     lacking = [name for name in found.missing_keys if not name.startswith(UNSHIPPED)]
     if lacking or found.unexpected_keys:

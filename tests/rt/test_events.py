@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -154,3 +155,18 @@ def test_a_move_that_makes_no_sense_is_refused_with_the_way_out(path: str, value
     with pytest.raises(StageError) as refused:
         crank.processor.send([(path, value)])
     assert message in str(refused.value)
+
+
+def test_whoever_waits_for_what_was_sent_waits_until_it_is_applied() -> None:
+    crank = Crank(Chain(["gain"]))
+    processor = crank.processor
+    crank.run(np.zeros(64, np.float32))
+    processor.send([("gain/gain", -6.0)])
+    waiting = threading.Thread(target=processor.await_sent, args=(30.0,))
+    waiting.start()
+    processor.telemetry.array[0]["cycles"] += 1  # a callback ends that had looked into the ring before
+    waiting.join(0.1)
+    assert waiting.is_alive()
+    assert wait_until(lambda: crank.run(np.zeros(64, np.float32)) is not None and not waiting.is_alive())
+    assert processor.telemetry["events_applied"] == 1
+    processor.await_sent(0.01)  # nothing runs: it gives up

@@ -41,6 +41,7 @@ class Utterance:
     f0_hz: Array  # float32 (voices, TRACKED frames), held where unvoiced
     voicing: Array  # float16, as f0_hz
     timbre: Array  # float32 (voices, 128)
+    clear: Array  # uint8 (voices,), 1 where it may be a target
     content: Array  # float16 (frames, 512)
     phonemes: Array  # int16 (frames,)
 
@@ -75,7 +76,7 @@ def _features(path: Path) -> dict[str, Array]:
     from autovoice.rt import Chain
     from scipy.signal import resample_poly
 
-    given = _read(path, ["sound", "timbre", "content", "phonemes"])
+    given = _read(path, ["sound", "clear", "timbre", "content", "phonemes"])
     sound = np.pad(given["sound"], ((0, 0), (PAD * HOP, PAD * HOP)))
     count = sound.shape[1] // HOP
     sound = np.ascontiguousarray(sound[:, : count * HOP])
@@ -96,6 +97,7 @@ def _features(path: Path) -> dict[str, Array]:
         "f0_hz": np.stack(pitches).astype(np.float32),
         "voicing": np.stack(voicings).astype(np.float16),
         "timbre": given["timbre"],
+        "clear": given["clear"],
         "content": np.ascontiguousarray(given["content"][:, places].T),
         "phonemes": given["phonemes"][places],
     }
@@ -172,7 +174,8 @@ def example(
 def _disturbed(utterance: Utterance, source: int, begin: int, gain_db: Array, random: Any) -> Array:
     """Return the bands of a source from frame `begin` on, as another body, room and microphone would have given them.
 
-    Without `random` only its level is another.
+    Without `random` only its level is another. What swells is heard without what does not swell along, noise and echoes: a
+    network that hears through them would take every swell for a deeper one.
     """
     count = len(gain_db) - 1
     whole = utterance.sound[source]
@@ -183,9 +186,10 @@ def _disturbed(utterance: Utterance, source: int, begin: int, gain_db: Array, ra
     loudness = 10 ** (gain_db.mean() / 20)
     if random is None:
         return features.bands(sound * 10 ** (volume / 20) * loudness, RATE)
+    if np.ptp(gain_db) > 0:
+        return disturbance.body(features.bands(sound * 10 ** (volume / 20) * loudness, RATE), random)
     rms = float(np.sqrt(np.mean((whole / np.float32(2**15)) ** 2)))
-    sound = disturbance.heard(sound * 10 ** (volume / 20), rms, RATE, random)
-    return disturbance.body(features.bands(sound * loudness, RATE), random)
+    return disturbance.body(features.bands(disturbance.heard(sound, rms, RATE, random) * loudness, RATE), random)
 
 
 def draw(
@@ -197,7 +201,9 @@ def draw(
         utterance = utterances[number]
         voices = len(utterance.timbre)
         source = int(random.integers(voices))
-        others = [k for k in range(voices) if k != source]
-        target = source if random.uniform() < SAME_VOICE else int(random.choice(others))
+        clear = np.flatnonzero(utterance.clear)
+        others = clear[clear != source]
+        itself = len(others) == 0 or (utterance.clear[source] and random.uniform() < SAME_VOICE)
+        target = source if itself else int(random.choice(others))
         first = int(random.integers(12, len(utterance) - frames - 2))
         yield example(utterance, source, target, first, frames, lookahead, normal, random)

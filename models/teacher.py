@@ -33,6 +33,7 @@ TIMBRE = slice(0, 128)  # of a style: what the second half uses; the rest shapes
 PAD = 0  # the token before and after an utterance
 SYMBOLS = 178  # tokens there are
 STRESS, STOPS, GAP = "ˈˌ", ",.!?", " "
+VOWELS = "aeiouæøœyɐɑɒɔəɘɚɛɜɝɨɪʊʌʏᵊᵻAIOQWY"  # noqa: RUF001 (the symbols are phonetic)
 UNTOLD = -1  # the phoneme of a frame between two words, which sounds like either
 LONGEST = 509  # tokens
 CONTENT, F0, ENERGY = "/encoder/MatMul_1_output_0", "/encoder/Reshape_output_0", "/encoder/Reshape_1_output_0"
@@ -127,6 +128,13 @@ def style(voice: str, tokens: int) -> Array:
 def timbre(voice: str, tokens: int) -> Array:
     """Return what makes the voice in it, float32 (128,)."""
     return np.asarray(style(voice, tokens)[0, TIMBRE])
+
+
+@cache
+def vowels() -> set[int]:
+    """Return the tokens of vowels and diphthongs."""
+    vocabulary = _phonemizer()[1]
+    return {vocabulary[symbol] for symbol in VOWELS if symbol in vocabulary}
 
 
 @cache

@@ -30,7 +30,13 @@ def utterance(tmp_path_factory: pytest.TempPathFactory) -> Utterance:
     path = tmp_path_factory.mktemp("corpus") / "000000.safetensors"
     timbre = np.stack([np.zeros(128), np.ones(128)]).astype(np.float32)
     save_file(
-        {"sound": np.stack(sounds), "timbre": timbre, "content": content, "phonemes": content[0].astype(np.int16)},
+        {
+            "sound": np.stack(sounds),
+            "clear": np.array([0, 1], np.uint8),
+            "timbre": timbre,
+            "content": content,
+            "phonemes": content[0].astype(np.int16),
+        },
         path,
         {"voices": json.dumps([])},
     )
@@ -44,7 +50,12 @@ def utterance(tmp_path_factory: pytest.TempPathFactory) -> Utterance:
 
 def test_an_utterance_of_an_older_version_is_refused_with_the_way_out(tmp_path: Path) -> None:
     path = tmp_path / "000000.safetensors"
-    given = {"sound": np.zeros((2, RATE), np.int16), "timbre": np.zeros((2, 128)), "content": np.zeros((512, 40))}
+    given = {
+        "sound": np.zeros((2, RATE), np.int16),
+        "clear": np.ones(2),
+        "timbre": np.zeros((2, 128)),
+        "content": np.zeros((512, 40)),
+    }
     save_file(given, path)
     with pytest.raises(ValueError, match=r"000000\.safetensors is of an older version, it lacks phonemes: .* make it again"):
         dataset.prepare(path)
@@ -131,3 +142,10 @@ def test_a_text_follows_from_its_number(monkeypatch: pytest.MonkeyPatch) -> None
 def test_an_utterance_has_silence_around_it(utterance: Utterance) -> None:
     assert len(utterance) == 2 * PAD + round(SECONDS * 100)
     assert not utterance.sound[:, : PAD * HOP].any() and not utterance.sound[:, -PAD * HOP :].any()
+
+
+def test_who_does_not_speak_clearly_is_heard_and_never_imitated(utterance: Utterance) -> None:
+    drawn = list(dataset.draw([utterance], 40, 60, 3, NORMAL, np.random.default_rng(2)))
+    assert all(one.speaker == pytest.approx(1.0) for one in drawn)  # the second voice
+    heard = {round(float(np.median(one.x[-10:, -2])), 1) for one in drawn}
+    assert len(heard) > 1

@@ -204,7 +204,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for k in range(2):
         sounds = np.stack([np.round(talk(1.8, t) * 2**15) for t in (1.0 + 0.2 * k, 1.5)]).astype(np.int16)
         known = {"voices": json.dumps([{"anna": 1.0}, {"bert": 1.0}]), "text": "One two."}
-        save_file({"sound": sounds}, tmp_path / "validate" / f"{k:06d}.safetensors", known)
+        save_file({"sound": sounds, "clear": np.ones(2, np.uint8)}, tmp_path / "validate" / f"{k:06d}.safetensors", known)
     for module in (material, baselines):
         monkeypatch.setattr(module, "RATE", RATE)
     monkeypatch.setattr(material, "references", lambda target: (talk(1.0, 1.5),))
@@ -213,6 +213,27 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(run, "QUICK_PAIRS", 4)
     monkeypatch.setattr(run, "LISTENED", 1)
     return tmp_path
+
+
+def test_only_who_speaks_clearly_and_is_nobodys_mixture_is_a_target(corpus: Path) -> None:
+    (corpus / "train").mkdir()
+    sounds = np.stack([np.full(100, k, np.int16) for k in range(4)])
+    known = {"voices": json.dumps([{"anna": 0.5, "carl": 0.5}, {"anna": 1.0}, {"bert": 1.0}, {"bert": 0.5, "carl": 0.5}])}
+    for number, clear in enumerate(([0, 0, 1, 1], [0, 0, 0, 1])):
+        tensors = {"sound": sounds, "clear": np.array(clear, np.uint8)}
+        save_file(tensors, corpus / "train" / f"{number:06d}.safetensors", known | {"text": "One two."})
+    (found,) = material.training(corpus, 1)
+    assert found.rows == {"bert": 2} and found.name == "000000-anna"
+    assert np.array_equal(found.aligned["bert"], sounds[2] / np.float32(2**15))
+    with pytest.raises(QualityError, match="holds 1 training utterances in voices that ship, 2 were asked for"):
+        material.training(corpus, 2)
+
+
+def test_utterances_of_an_older_version_are_refused_with_the_way_out(corpus: Path) -> None:
+    path = corpus / "validate" / "000000.safetensors"
+    save_file({"sound": np.zeros((1, 10), np.int16)}, path, {"voices": "[{}]", "text": ""})
+    with pytest.raises(QualityError, match=r"000000\.safetensors is of an older version, it lacks clear: delete it"):
+        material.validation(corpus)
 
 
 def test_a_converter_of_ones_own_stands_beside_the_teacher(corpus: Path) -> None:

@@ -10,11 +10,11 @@ import pytest
 pytest.importorskip("scipy.signal")
 pytest.importorskip("soundfile")
 
-from autovoice.tools.quality import judges, trials
+from autovoice.tools.quality import judges, pitch, trials
 from autovoice.tools.quality.material import RATE, Source
 from talking import talk
 
-WORLDS = ("resynthesised", "longer tract", "shorter tract", "duller formants", "lower", "faster")
+WORLDS = ("resynthesised", "longer tract", "shorter tract", "duller formants", "lower", "a bass", "faster", "slower")
 
 
 @pytest.fixture(scope="module")
@@ -66,9 +66,13 @@ def test_a_dull_microphone_and_a_coder_lose_treble(source: Source) -> None:
 def test_other_bodies_by_world_are_other_bodies(source: Source) -> None:
     if judges.missing("world"):
         pytest.skip("pyworld is not installed, a judge that only the bench asks for")
-    same, longer, shorter, fast = (
-        trials.tried(source, name).sound for name in ("resynthesised", "longer tract", "shorter tract", "faster")
+    same, longer, shorter, fast, slow, bass = (
+        trials.tried(source, name).sound
+        for name in ("resynthesised", "longer tract", "shorter tract", "faster", "slower", "a bass")
     )
     assert centroid_hz(longer) < 0.95 * centroid_hz(same) < 0.95 * 0.95 * centroid_hz(shorter)
     assert len(fast) == pytest.approx(len(source.sound) / trials.FASTER, abs=500)
+    assert len(slow) == pytest.approx(len(source.sound) / trials.SLOWER, abs=500)
+    before, after = (pitch.melody(sound, RATE, "one").median_hz() for sound in (same, bass))
+    assert after == pytest.approx(trials.BASS_HZ, rel=0.15) and after < 0.8 * before  # what goes below 60 Hz is not seen
     assert level_db(same) == pytest.approx(level_db(source.sound), abs=2)

@@ -57,7 +57,7 @@ class Speaker:
         """Return the source in the target's voice, at RATE."""
         folder = self.corpus / ("train" if source.material == "training" else "validate")
         utterance = dataset.prepare(folder / f"{source.name.partition('-')[0]}.safetensors")
-        lookahead, voice = LOOKAHEADS[self.mode], 1 + list(source.aligned).index(target)
+        lookahead, voice = LOOKAHEADS[self.mode], source.rows[target]
         drawn = dataset.example(utterance, 0, voice, 12, len(utterance) - 16, lookahead, self.state.normal)
         sound, _ = self.state.mean(training.collate([drawn], 1), list(LOOKAHEADS).index(self.mode))
         return np.asarray(sound[0].numpy())

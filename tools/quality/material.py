@@ -39,6 +39,7 @@ class Source:
     text: str | None
     material: str
     aligned: dict[str, Array] = field(default_factory=dict, repr=False)  # by target
+    rows: dict[str, int] = field(default_factory=dict, repr=False)  # which voice of its file that is
 
 
 def validation(folder: Path, most: int | None = None) -> list[Source]:
@@ -51,23 +52,38 @@ def validation(folder: Path, most: int | None = None) -> list[Source]:
 
 
 def training(folder: Path, most: int) -> list[Source]:
-    """Return so many training utterances of a corpus folder, spread over all; raises QualityError where there are fewer."""
-    paths = sorted((folder / "train").glob("*.safetensors"))
+    """Return so many training utterances that a voice which ships says as well, spread over all.
+
+    Raises QualityError where there are fewer.
+    """
+    paths = [path for path in sorted((folder / "train").glob("*.safetensors")) if _rows(path)]
     if len(paths) < most:
-        raise QualityError(f"{folder} holds {len(paths)} training utterances, {most} were asked for")
+        raise QualityError(f"{folder} holds {len(paths)} training utterances in voices that ship, {most} were asked for")
     return [_source(paths[k * len(paths) // most], "training") for k in range(most)]
 
 
 def _source(path: Path, split: str) -> Source:
-    """Return an utterance of the corpus; aligned are those of its other voices that are nobody's mixture."""
+    """Return an utterance of the corpus, from its first voice."""
     from safetensors import safe_open
 
     with safe_open(str(path), framework="numpy") as file:
         known = file.metadata()
         sounds = file.get_tensor("sound").astype(np.float32) / 2**15
-    parts = [list(part) for part in json.loads(known["voices"])]
-    aligned = {part[0]: sound for part, sound in zip(parts[1:], sounds[1:], strict=True) if len(part) == 1}
-    return Source(f"{path.stem}-{parts[0][0]}", sounds[0], RATE, known["text"], split, aligned)
+    rows = _rows(path)
+    name = f"{path.stem}-{next(iter(json.loads(known['voices'])[0]))}"
+    aligned = {target: sounds[row] for target, row in rows.items()}
+    return Source(name, sounds[0], RATE, known["text"], split, aligned, rows)
+
+
+def _rows(path: Path) -> dict[str, int]:
+    """Return which of its other voices may be targets, and are nobody's mixture, by name."""
+    from safetensors import safe_open
+
+    with safe_open(str(path), framework="numpy") as file:
+        if "clear" not in file.keys():  # noqa: SIM118 (no mapping)
+            raise QualityError(f"{path} is of an older version, it lacks clear: delete it and make it again")
+        voices, clear = json.loads(file.metadata()["voices"]), file.get_tensor("clear")
+    return {next(iter(part)): row for row, part in enumerate(voices) if row and clear[row] and len(part) == 1}
 
 
 def real(most: int | None = None) -> list[Source]:

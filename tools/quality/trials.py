@@ -25,7 +25,7 @@ LINE_RATE = 16_000  # Hz, of the coder
 KNOTS_HZ = (0.0, 600.0, 2_500.0, 11_000.0, 12_000.0)
 LONGER_HZ = (0.0, 530.0, 2_150.0, 10_300.0, 12_000.0)  # where a longer vocal tract has what was at KNOTS_HZ
 SHORTER_HZ = (0.0, 690.0, 2_900.0, 11_900.0, 12_000.0)
-FASTER, LOWER, DULLER = 1.3, 0.75, 0.7
+FASTER, SLOWER, LOWER, BASS_HZ, DULLER = 1.3, 0.75, 0.75, 75.0, 0.7
 CEPSTRUM = 60  # quefrencies, in samples at RATE, that make up the envelope
 SHELF_DB, SHELF_HZ = -12.0, 1_500.0
 
@@ -68,9 +68,14 @@ def dull(sound: Array, random: np.random.Generator) -> Array:
 
 
 def _by_world(
-    *, moved_hz: tuple[float, ...] = KNOTS_HZ, speed: float = 1.0, pitch: float = 1.0, contrast: float = 1.0
+    *,
+    moved_hz: tuple[float, ...] = KNOTS_HZ,
+    speed: float = 1.0,
+    pitch: float = 1.0,
+    median_hz: float | None = None,
+    contrast: float = 1.0,
 ) -> Trial:
-    """Return a trial that takes a voice apart and puts it together as another body's."""
+    """Return a trial that takes a voice apart and puts it together as another body's; `median_hz` goes before `pitch`."""
 
     def trial(sound: Array, random: np.random.Generator) -> Array:
         f0, envelope, aperiodicity = baselines.analysis(sound)
@@ -84,7 +89,8 @@ def _by_world(
             cepstrum[:, -CEPSTRUM + 1 :] *= contrast
             log_envelope = np.fft.rfft(cepstrum, axis=1).real
         period_ms = baselines.PERIOD_MS / speed
-        return np.asarray(judges.world().synthesize(pitch * f0, np.exp(log_envelope), aperiodicity, RATE, period_ms))
+        ratio = median_hz / np.median(f0[f0 > 0]) if median_hz else pitch
+        return np.asarray(judges.world().synthesize(ratio * f0, np.exp(log_envelope), aperiodicity, RATE, period_ms))
 
     return trial
 
@@ -99,7 +105,9 @@ TRIALS: Mapping[str, Trial] = {
     "shorter tract": _by_world(moved_hz=SHORTER_HZ),
     "duller formants": _by_world(contrast=DULLER),
     "lower": _by_world(pitch=LOWER),
+    "a bass": _by_world(median_hz=BASS_HZ),
     "faster": _by_world(speed=FASTER),
+    "slower": _by_world(speed=SLOWER),
 }
 
 

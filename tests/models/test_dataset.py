@@ -122,6 +122,19 @@ def test_some_examples_are_heard_as_they_are_but_for_the_level(utterance: Uttera
     assert np.array_equal(other.x[:, 80:], plain.x[:, 80:])
 
 
+@pytest.mark.parametrize("swells", [0.0, 1.0])
+def test_what_swells_is_heard_without_room_and_noise(
+    utterance: Utterance, monkeypatch: pytest.MonkeyPatch, swells: float
+) -> None:
+    monkeypatch.setattr(dataset, "CALM", 0.0)
+    monkeypatch.setattr(dataset.disturbance, "SWELLS", swells)
+    asked, heard = [], dataset.disturbance.heard
+    monkeypatch.setattr(dataset.disturbance, "heard", lambda *given: asked.append(given) or heard(*given))
+    for seed in range(5):
+        dataset.example(utterance, 0, 1, 160, 60, 3, NORMAL, np.random.default_rng(seed))
+    assert len(asked) == (0 if swells else 5)
+
+
 def test_voices_of_validation_and_those_held_out_are_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
     everybody = [*corpus.VALIDATE, *corpus.HELD_OUT, *corpus.SHIPPED, "xx_other"]
     monkeypatch.setattr(corpus.teacher, "voices", lambda: everybody)

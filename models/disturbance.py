@@ -20,7 +20,7 @@ from scipy import fft
 Array = np.ndarray[Any, np.dtype[Any]]
 
 ROOM, NOISY, OVERLOADED, CODED, SWELLS = 0.35, 0.7, 0.1, 0.15, 0.3  # shares of the examples
-BODY, MASKED, TILTS, UNVOICED, OCTAVES = 0.8, 0.2, 0.3, 0.2, 0.1
+BODY, MASKED, TILTS, UNVOICED, OCTAVES, LOST = 0.8, 0.2, 0.3, 0.2, 0.1, 0.12
 GAIN_DB = (-15.0, 8.0)
 SNR_DB = (6.0, 50.0)
 DECAY_S = (0.1, 0.6)  # of a room, by 60 dB
@@ -152,8 +152,13 @@ def _sharpened(x: Array, random: Any) -> Array:
 
 
 def tracked(pitch: Array, voicing: Array, random: Any) -> tuple[Array, Array]:
-    """Return a pitch in octaves and its voicing, (frames,) each, as a tracker gives them that errs now and then."""
+    """Return a pitch in octaves and its voicing, (frames,) each, as a tracker gives them that errs now and then.
+
+    Or, LOST, one that finds no pitch at all: who is hoarse, or has no tracker, is to be heard as well.
+    """
     count = len(pitch)
+    if random.uniform() < LOST:
+        return np.full(count, pitch[0]), np.zeros(count)
     pitch = pitch + random.uniform(-0.25, 0.25) + 0.01 * random.standard_normal(count)
     if random.uniform() < OCTAVES:
         first, last = _stretch(count, random)

@@ -114,7 +114,16 @@ def test_a_level_is_one_for_all_or_swells() -> None:
     assert max(np.abs(np.diff(one)).max() for one in levels) < 3  # dB in 10 ms
 
 
-def test_a_tracker_errs_by_octaves_and_loses_voicing_for_a_moment() -> None:
+def test_some_trackers_find_nothing_at_all() -> None:
+    pitch, voicing = np.linspace(-0.5, 0.5, 200), np.ones(200)
+    found = [disturbance.tracked(pitch, voicing, np.random.default_rng(seed)) for seed in range(100)]
+    lost = [heard for heard in found if not heard[1].any()]
+    assert 4 < len(lost) < 25
+    assert all((heard[0] == -0.5).all() for heard in lost)
+
+
+def test_a_tracker_errs_by_octaves_and_loses_voicing_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disturbance, "LOST", 0.0)
     pitch, voicing = np.zeros(200), np.ones(200)
     octaves = lost = 0
     for seed in range(100):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -15,10 +16,29 @@ WEIGHTS_FILE = Path(__file__).parents[1] / "weights" / "convert.safetensors"
 WHOLE = 32767  # the largest integer of a weight
 
 
+_chosen = [WEIGHTS_FILE]
+
+
+def use(path: Path) -> None:
+    """Have another file stand for the one that ships, in this process. Control thread, before the first converter is laid out.
+
+    Raises ValueError where there is one already, or the file has other tensors than the one that ships.
+    """
+    if tensors.cache_info().currsize:
+        raise ValueError(f"{path} comes too late: a converter with {_chosen[0]} is laid out already; name it first")
+    try:
+        shapes = [{name: values.shape for name, values in load_file(file).items()} for file in (WEIGHTS_FILE, path)]
+    except SafetensorError as error:
+        raise ValueError(f"{path} is no file of weights: {error}") from error
+    if shapes[0] != shapes[1]:
+        raise ValueError(f"{path} holds no weights of this converter: export them with python -m autovoice.models.export")
+    _chosen[0] = path
+
+
 @cache
 def tensors() -> dict[str, Array]:
     """Return what the file holds, as float32."""
-    return {name: np.asarray(values, np.float32) for name, values in load_file(WEIGHTS_FILE).items()}
+    return {name: np.asarray(values, np.float32) for name, values in load_file(_chosen[0]).items()}
 
 
 def integers(matrix: Array) -> tuple[Array, Array]:

@@ -275,6 +275,7 @@ def test_a_folder_of_sounds_is_a_converter(corpus: Path, tmp_path: Path) -> None
         (["--converter", "nothing"], "a converter is module:function or file.py:function, got 'nothing'"),
         (["--converter", "no_such_module:f"], "no converter 'no_such_module:f'"),
         (["--folder", "/nowhere"], "/nowhere is no folder"),
+        (["--mode", "low", "--weights", __file__], Path(__file__).name),
     ],
 )
 def test_a_wrong_call_ends_with_one_line(corpus: Path, arguments: list[str], line: str) -> None:

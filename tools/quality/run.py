@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import click
+from autovoice.dsp.converter import weights as network
 from autovoice.tools.corpus import SHIPPED, VALIDATE
 from autovoice.tools.quality import baselines, converters, material, own
 from autovoice.tools.quality.assess import WHISPERS, assess
@@ -93,6 +94,9 @@ def spread(chosen: list[Pair], most: int) -> list[Pair]:
     "--baselines/--no-baselines", "beside", default=True, show_default=True, help="beside the baselines and the teacher"
 )
 @click.option("--baseline", "only", type=click.Choice(list(BASELINES)), multiple=True, help="this one only; repeatable")
+@click.option(
+    "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="our own converter's, as exported"
+)
 @click.option("--cold", is_flag=True, help="our own converter has not heard the speaker before")
 @click.option("--few", is_flag=True, help="all pairs, but only the few measures that tell most")
 @click.option("--whisper", type=click.Choice(WHISPERS), help="the listener; base, or tiny with --quick")
@@ -110,6 +114,7 @@ def main(
     real: bool,
     beside: bool,
     only: tuple[str, ...],
+    weights: Path | None,
     cold: bool,
     few: bool,
     whisper: str | None,
@@ -117,6 +122,8 @@ def main(
 ) -> None:
     """Assess converters on the validation utterances of CORPUS and the ten shipped targets."""
     try:
+        if weights is not None:
+            _use(weights)
         mine = {mode: own.converter(mode, cold=cold) for mode in modes}
         mine |= dict(_split(one, converters.named) for one in named)
         mine |= dict(_split(one, lambda place: converters.folder(Path(place))) for one in folders)
@@ -150,6 +157,13 @@ def main(
     click.echo(report.text(verdicts))
     if out:
         click.echo(publish(out, report, kept, verdicts))
+
+
+def _use(weights: Path) -> None:
+    try:
+        network.use(weights)
+    except ValueError as error:
+        raise QualityError(str(error)) from error
 
 
 def _split(text: str, make: Callable[[str], Of]) -> tuple[str, Of]:

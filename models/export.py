@@ -2,9 +2,10 @@
 
     python -m autovoice.models.export CHECKPOINT [CHECKPOINT ...] --corpus CORPUS [--out FILE]
 
-What only training asks for, its guesses of content, phonemes and bands, is left out. Of several checkpoints of one run the
+What only training asks for, its guesses of content and phonemes, is left out. Of several checkpoints of one run the
 weights' mean is taken, which may know what each of them knows (M. Wortsman et al., Model soups, ICML 2022). With the corpus at
-hand, the contrast that the network has lost is measured and given back (`autovoice.models.contrast`), which asks for torch.
+hand, the contrast that the network has lost is measured and given back (`autovoice.models.contrast`), which asks for torch, and
+how the length of a vocal tract follows from a timbre (`autovoice.models.tract`).
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from safetensors.numpy import load_file, save_file
 Array = np.ndarray[Any, np.dtype[Any]]
 
 LICENCE = "Apache-2.0"
-UNSHIPPED = ("content.", "phonemes.", "bands.")  # layers that only training asks for
+UNSHIPPED = ("content.", "phonemes.")  # layers that only training asks for
 STRENGTH = 1.3  # of the contrast: chosen on the validation voices
 MEASURED = 60  # utterances
+SAID, VOICES = 12, 50  # utterances over which vocal tracts are measured, and those whose voices have them
 
 
 def export(checkpoints: Sequence[Path], out: Path, corpus: Path | None = None, strength: float = STRENGTH) -> int:
@@ -44,6 +46,7 @@ def export(checkpoints: Sequence[Path], out: Path, corpus: Path | None = None, s
     told = {"batches": " ".join(numbers), "licence": LICENCE, "made_by": "autovoice train"}
     if corpus is not None:
         kept |= _contrasted(kept, normal, corpus, strength)
+        kept |= _tracts(kept, normal, corpus)
         told["contrast"] = str(strength)
     shipped: dict[str, Array] = {
         name: values.astype(np.float16) for name, values in sorted(kept.items()) if not name.startswith(UNSHIPPED)
@@ -86,6 +89,19 @@ def _contrasted(kept: dict[str, Array], normal: dict[str, Array], corpus: Path, 
     matrix, mean = contrast.transport(made, wanted, strength)
     weight, bias = contrast.folded(kept["outputs.weight"], kept["outputs.bias"], matrix, mean, losses.edges_mel()[1:-1])
     return {"outputs.weight": weight, "outputs.bias": bias}
+
+
+def _tracts(kept: dict[str, Array], normal: dict[str, Array], corpus: Path) -> dict[str, Array]:
+    """Return what tells the length of a vocal tract; nothing where the decoder has no bands, as in older runs."""
+    from autovoice.models import tract, training
+
+    if "bands.weight" not in kept:
+        return {}
+    utterances = list(islice(training.utterances(corpus / "train"), MEASURED))
+    measure = tract.Ruler(kept, utterances[:SAID])
+    speakers = dataset.Normal(normal["mean"], normal["std"])(np.concatenate([one.timbre for one in utterances[:VOICES]]))
+    octaves = np.array([measure(speaker) for speaker in speakers])
+    return {"tract.weight": tract.weights(speakers.astype(np.float64), octaves)}
 
 
 @click.command()

@@ -70,7 +70,7 @@ class Converter(nn.Module):
         self.decoder = nn.ModuleList(Block(dilation) for dilation in DECODER)
         self.outputs = nn.Linear(CHANNELS, HARMONIC + NOISE)
         nn.init.constant_(self.outputs.bias, -6.0)
-        self.content = nn.Linear(CHANNELS, CONTENT)  # from here on only for training: see export.UNSHIPPED
+        self.content = nn.Linear(CHANNELS, CONTENT)  # this and the next only for training: see export.UNSHIPPED
         self.phonemes = nn.Linear(CHANNELS, SYMBOLS)
         self.bands = nn.Linear(CHANNELS, MELS)
 

@@ -16,6 +16,7 @@ from autovoice.dsp.converter.features import HARMONIC, NOISE, REFERENCE_HZ
 from autovoice.dsp.converter.melody import earlier
 from autovoice.dsp.converter.program import DECODER, ENCODER, KERNEL, LOOKAHEADS, program
 from autovoice.dsp.converter.tables import hann, highest_hz, sizes, tables
+from scipy.ndimage import gaussian_filter1d
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -23,6 +24,9 @@ LOWEST, HIGHEST = -14.0, 2.0  # natural logarithm of a magnitude
 USUAL_LEVEL, LEVEL_PRIOR, LEVEL_HOPS = -4.6, 20, 500
 LOUDER, QUIETER, SURE = 2.3, -4.6, 0.5
 QUIET = 1e-3  # added to the mean square of a frame's channels
+DB_PER_VALUE = 10 / np.log(10) * features.SPREAD  # of a band
+DOUBT, MOST, FIRM, SOFTEST_DB, LOUD_DB = 0.35, 1.7, 1.2, -24.0, -14.0  # see `autovoice.dsp.converter.fidelity`
+PRIOR, MEMORY = 20, 300  # hops
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +56,50 @@ class Melody:
 
 def network(w: dict[str, Array], x: Array, mode: str, speaker: Array, pitch: Array) -> Array:
     """Return the envelopes (frames, HARMONIC + NOISE) for features (frames, INPUTS) and pitches in octaves, (frames,)."""
+    return np.asarray(np.clip(decode(w, encode(w, x, mode), speaker, pitch)[0], LOWEST, HIGHEST))
+
+
+def encode(w: dict[str, Array], x: Array, mode: str) -> Array:
+    """Return what is said, (frames, CHANNELS)."""
     h = x @ w["inputs.weight"].T + w["inputs.bias"] + w["lookahead.weight"][list(LOOKAHEADS).index(mode)]
     for number, dilation in enumerate(ENCODER):
         h = _block(w, f"encoder.{number}", dilation, h)
+    return np.asarray(h)
+
+
+def decode(w: dict[str, Array], h: Array, speaker: Array, pitch: Array) -> tuple[Array, Array]:
+    """Return the envelopes, not bounded yet, and the bands (frames, MELS) that would be heard of them."""
     embedded = speaker @ w["speaker.weight"].T + w["speaker.bias"]
     film = (embedded / (1 + np.exp(-embedded))) @ w["film.weight"].T + w["film.bias"]
     h = h + pitch[:, None] * w["pitch.weight"][:, 0] + w["pitch.bias"]
     for number, (dilation, own) in enumerate(zip(DECODER, np.split(film, len(DECODER)), strict=True)):
         h = _block(w, f"decoder.{number}", dilation, h, *np.split(own, 2))
-    return np.asarray(np.clip(h @ w["outputs.weight"].T + w["outputs.bias"], LOWEST, HIGHEST))
+    envelopes, bands = (h @ w[f"{name}.weight"].T + w[f"{name}.bias"] for name in ("outputs", "bands"))
+    return np.asarray(envelopes), np.asarray(bands)
+
+
+def missed(heard: Array, expected: Array, octaves: float, strength: float = 1.0) -> Array:
+    """Return what to add to envelopes, (frames, HARMONIC + NOISE), for bands (frames, MELS) heard and expected of a singer.
+
+    Rows are the frames that are drawn, the first the one that is drawn with the first hop. octaves: how much higher the
+    resonances of the voice that is drawn lie than the singer's.
+    """
+    level = DB_PER_VALUE * heard.mean(1)
+    weight = np.clip((level - SOFTEST_DB) / (LOUD_DB - SOFTEST_DB), 0, 1)
+    off = (heard - expected) * features.SPREAD / 2
+    mean, count, left = np.zeros(features.MELS), PRIOR, []
+    for row, loud in zip(off, weight >= 1, strict=True):
+        if loud:
+            count += 1
+            mean = mean + (row - mean) / min(count, MEMORY)
+        left.append(row - mean)
+    smooth = gaussian_filter1d(np.array(left), 2.0, axis=1, mode="nearest")
+    beyond = np.sign(smooth) * np.clip(np.abs(smooth) - DOUBT, 0, MOST)
+    centres = np.linspace(features.mel(features.LOWEST_HZ), features.mel(features.HIGHEST_HZ), features.MELS + 2)[1:-1]
+    drawn = np.concatenate([np.linspace(0, features.mel(features.TOP_HZ), count) for count in (HARMONIC, NOISE)])
+    lower = features.mel(features.hertz(drawn) / 2**octaves)
+    rows = np.stack([np.interp(lower, centres, row) for row in beyond])
+    return np.asarray(FIRM * strength * weight[:, None] * rows)
 
 
 def _block(w: dict[str, Array], name: str, dilation: int, h: Array, scale: Any = 0.0, shift: Any = 0.0) -> Array:
@@ -137,11 +176,12 @@ def convert(
     sample_rate: float,
     mode: str = "balanced",
     octaves: float = 0.0,
+    singer: Array | None = None,
     w: dict[str, Array] | None = None,
 ) -> Array:
     """Return a recording (frames,) in another voice, aligned with it; `octaves` is how far its pitch is moved.
 
-    speaker: 128 values as the network takes them.
+    speaker: 128 values as the network takes them; singer: those of who is heard, where that is known.
     """
     w = rounded(weights.tensors()) if w is None else w
     hop, size = sizes(sample_rate)
@@ -157,7 +197,13 @@ def convert(
     x = np.concatenate([seen, (heard - np.log2(REFERENCE_HZ))[:, None], voicing[:, None]], 1)
     centres = (hops + 1 - ahead) * hop
     pitch = melody.curve(np.minimum(centres, known)) + octaves - np.log2(REFERENCE_HZ)
-    envelopes = network(w, x.astype(np.float64), mode, speaker, pitch) + apart[:, None]
+    said = encode(w, x.astype(np.float64), mode)
+    envelopes = decode(w, said, speaker, pitch)[0]
+    if singer is not None:
+        heard_then = seen[np.maximum(hops + 1 - ahead, 0)] * (hops + 1 >= ahead)[:, None]
+        longer = float((speaker - singer) @ w["tract.weight"])
+        envelopes = envelopes + missed(heard_then, decode(w, said, singer, pitch - octaves)[1], longer)
+    envelopes = np.clip(envelopes, LOWEST, HIGHEST) + apart[:, None]
     older = earlier(sample_rate, hop, ahead, late)
     start = int(centres[0])  # pulses begin with the centre of the first frame, noise has always been there
     places = np.arange(start, start + len(seen) * hop)

@@ -35,6 +35,7 @@ GUESSES = {"content": 0.5, "phonemes": 0.5, "bands": 2.0}  # weights of what onl
 PASSING_WEIGHT, ALIKE_WEIGHT = 0.5, 2.0  # of what the critic says
 MEAN_KEEPS = 0.999
 BETAS, CRITIC_BETAS = (0.9, 0.98), (0.8, 0.99)
+LATER = (*UNSHIPPED, "bands.")  # layers that older runs lack
 LEAST = 0.02  # of the rate of learning, at the end of the decay
 
 
@@ -234,7 +235,7 @@ class Run:
 def load(module: nn.Module, weights: dict[str, Tensor]) -> None:
     """Load weights; those of an older run may lack layers that only training asks for. Raises ValueError for others."""
     found = module.load_state_dict(weights, strict=False)
-    lacking = [name for name in found.missing_keys if not name.startswith(UNSHIPPED)]
+    lacking = [name for name in found.missing_keys if not name.startswith(LATER)]
     if lacking or found.unexpected_keys:
         raise ValueError(f"no checkpoint of this network: lacks {lacking}, has {found.unexpected_keys} beside")
 

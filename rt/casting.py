@@ -23,7 +23,7 @@ import numpy as np
 from autovoice.dsp.stage import Param, StageError, suggest
 
 STAGE = "convert"
-PARAMETERS = ("voice", "other")
+PARAMETERS = ("voice", "other", "singer")
 """The stage that becomes somebody, and the parameters of it that are slots."""
 
 

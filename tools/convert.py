@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 STAGES = ("highpass", "pitch", "convert", "limiter")
 STAGE = "convert"
-VOICES = ("voice", "other")
+VOICES = ("voice", "other", "singer")
+SINGER_HELP = "Whose voice comes in, enrolled before: words are kept better."
 MODES = ("low", "balanced", "quality")
 EMOTION_HELP = "Speak as neutral, happy, sad, angry, calm, excited or fearful people do."
 
@@ -31,6 +32,7 @@ EMOTION_HELP = "Speak as neutral, happy, sad, angry, calm, excited or fearful pe
 @click.option(
     "--morph", type=Real(0, 1), metavar="SHARE", help="From the voice (0) to the other (1).  [default: 0.5 with --other]"
 )
+@click.option("--singer", metavar="NAME", help=SINGER_HELP)
 @click.option("--mode", type=click.Choice(MODES), help="How far it looks ahead: 10, 30 or 80 ms.  [default: balanced]")
 @click.option("--pitch", type=Real(-24, 24), metavar="ST", help="Pitch shift in semitones, beside the voice's own height.")
 @click.option("--formant", type=Real(-12, 12), metavar="ST", help="Shift of the formants in semitones.")
@@ -82,7 +84,7 @@ def command(source: Path, target: Path, **request: Any) -> None:
     done, seconds = run_job(job, source, target)
     files = _report(source, target, seconds, done.latency_frames, request) if request["report"] else []
     if request["as_json"]:
-        named = {name: request[name] for name in ("voice", "other", "morph", "mode", "pitch", "emotion")}
+        named = {name: request[name] for name in (*VOICES, "morph", "mode", "pitch", "emotion")}
         print_json(
             {
                 **asdict(done),
@@ -97,7 +99,7 @@ def command(source: Path, target: Path, **request: Any) -> None:
 
 
 def settings_of(specs: Sequence[Spec], request: Mapping[str, Any]) -> list[str]:
-    """Return what --voice, --other, --morph, --mode, --pitch and --formant say, as --set takes it, for the stage in a chain.
+    """Return what --voice, --other, --singer, --morph, --mode, --pitch and --formant say for a chain, as --set takes it.
 
     The voices stay in their slots of the converter's table as long as the process lives. Raises CommandError or VoiceError.
     """

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 TICK_S = 0.1
 TROUBLE_S = 2.0  # how long the engine may take to say why the driver ended
+WITH_VOICE = ("voice", "singer", "emotion")
 
 
 class StopSignals:
@@ -86,6 +87,7 @@ class StopSignals:
 @click.option("--rate", type=Real(8000, 192_000), metavar="HZ", help="Sample rate.  [default: the driver's own]")
 @chain_options
 @click.option("--voice", metavar="NAME", help="Become this voice, with the stage convert; see autovoice voices.")
+@click.option("--singer", metavar="NAME", help="With --voice. " + convert.SINGER_HELP)
 @click.option("--emotion", metavar="NAME", help="With --voice. " + convert.EMOTION_HELP)
 @click.option("--server", metavar="NAME", help="JACK server.  [default: JACK's own]")
 @click.option(
@@ -183,9 +185,9 @@ def _sound(request: dict[str, Any]) -> Sound:
     if request["voice"] is not None:
         if request["chain"] is None and request["preset"] is None:
             specs = [*convert.STAGES, *request["stages"]]
-        settings = (*convert.settings_of(specs, {name: request[name] for name in ("voice", "emotion")}), *settings)
-    elif request["emotion"] is not None:
-        raise CommandError("--emotion goes with --voice NAME")
+        settings = (*convert.settings_of(specs, {name: request[name] for name in WITH_VOICE}), *settings)
+    elif alone := [name for name in WITH_VOICE if request[name] is not None]:
+        raise CommandError(f"--{alone[0]} goes with --voice NAME")
     preset = Path(request["preset"]).stem if request["preset"] is not None else None
     return Sound(specs, settings, master, channels, preset)
 

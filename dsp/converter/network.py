@@ -46,6 +46,14 @@ def work(s, offset, count):
 
 
 @helper
+def copy(s, source, target, count):
+    """Copy values within the work."""
+    values, to = work(s, source, count), work(s, target, count)
+    for k in range(count):
+        to[k] = values[k]
+
+
+@helper
 def bands(s, re, im, gain):
     """Write the logarithms of the bands' powers, times a gain, to the features; returns the mean of the powers."""
     first = carray(as_pointer(s.first), (MELS,), np.int32)

@@ -27,16 +27,20 @@ EXCITATIONS = 8  # steps in which a hop of pulses is computed
 OVERLAPS = 2  # steps in which a frame is added to the output
 
 BEGIN, TRANSFORM, BANDS, PRODUCT, SPEAK, DEPTHWISE, GATE, PITCH = range(8)
-SHAPE, EXCITE, PULSES, HISS, RESPOND, JOIN, INVERT, OVERLAP, NOTHING = range(8, 17)
+SHAPE, EXCITE, PULSES, HISS, RESPOND, JOIN, INVERT, OVERLAP = range(8, 16)
+KEEP, RECALL, MEND, NOTHING = range(16, 20)
 """Kinds of step."""
 COSTS_NS = {
     BEGIN: 900, TRANSFORM: 430, BANDS: 3000, SPEAK: 150, DEPTHWISE: 450, GATE: 200, PITCH: 50, SHAPE: 700,
-    EXCITE: 2200, PULSES: 500, HISS: 900, RESPOND: 1350, JOIN: 300, INVERT: 800, OVERLAP: 400,
+    EXCITE: 2200, PULSES: 500, HISS: 900, RESPOND: 1350, JOIN: 300, INVERT: 800, OVERLAP: 400, KEEP: 50, RECALL: 50, MEND: 900,
 }  # fmt: skip
 """What a step takes at 48 kHz, measured on one core of a server of 2023."""
 PER_FRAME = (BEGIN, TRANSFORM, EXCITE, PULSES, HISS, INVERT, OVERLAP)  # what takes longer at higher rates
 USUAL_HOP = 480  # frames, at 48 kHz
 PRODUCT_NS = 80, 0.066  # a product, and each of its weights
+
+ALWAYS, OTHER_SPEAKER, OTHER_SINGER = range(3)
+"""When a step is run: a speaker is who is to be heard, a singer who is heard."""
 
 UNIT = np.dtype(
     [
@@ -49,7 +53,7 @@ UNIT = np.dtype(
         ("outputs", "i4"),  # offset in the work; of a depthwise convolution: of its scale and shift, -1 = none
         ("count", "i4"),  # inputs, or the dilation
         ("fresh", "i4"),  # 1 = begin with the bias, 0 = add to what is there
-        ("asked", "i4"),  # 1 = only where the speaker has changed
+        ("asked", "i4"),  # when it is run: ALWAYS, ...
     ],
     align=True,
 )
@@ -66,9 +70,13 @@ SHAPED = ENVELOPE + 2 * TILE  # as it is heard
 VOICE = SHAPED + 2 * TILE
 EMBEDDED = VOICE + SPEAKER
 FILM = EMBEDDED + SPEAKER
-WORK = FILM + 2 * CHANNELS * len(DECODER)
+KEPT = FILM + 2 * CHANNELS * len(DECODER)  # what was heard, before the decoder
+SINGER = KEPT + CHANNELS
+SINGER_FILM = SINGER + SPEAKER
+EXPECTED = SINGER_FILM + 2 * CHANNELS * len(DECODER)  # bands of who sings
+WORK = EXPECTED + 2 * TILE
 
-RINGS = sum((KERNEL - 1) * dilation + 1 for dilation in ENCODER + DECODER) * CHANNELS
+RINGS = sum((KERNEL - 1) * dilation + 1 for dilation in ENCODER + DECODER + DECODER) * CHANNELS
 
 
 class _Writer:
@@ -79,6 +87,7 @@ class _Writer:
         self.units: list[dict[str, int]] = []
         self.costs: list[float] = []
         self.integers: list[Array] = []
+        self.laid: dict[tuple[int, int], int] = {}  # offsets of tiles among them, by matrix and row: what comes twice lies once
         self.floats: list[Array] = []
 
     def step(self, kind: int, index: int = 0, cost: float | None = None, **fields: int) -> None:
@@ -93,7 +102,7 @@ class _Writer:
         return at
 
     def product(
-        self, matrix: Array, bias: Array, inputs: int, outputs: int, *, fresh: bool = True, asked: bool = False
+        self, matrix: Array, bias: Array, inputs: int, outputs: int, *, fresh: bool = True, asked: int = ALWAYS
     ) -> None:
         """Add the steps of outputs = matrix @ inputs + bias, or of outputs += that."""
         rows = -(-len(matrix) // TILE) * TILE
@@ -101,12 +110,13 @@ class _Writer:
         bias = np.pad(bias, (0, rows - len(bias)))
         for first in range(0, rows, TILE):
             tile = slice(first, first + TILE)
-            at = sum(one.size for one in self.integers)
-            self.integers.append(np.ascontiguousarray(whole[tile].T).ravel())
+            at = self.laid.setdefault((id(matrix), first), sum(one.size for one in self.integers))
+            if at == sum(one.size for one in self.integers):
+                self.integers.append(np.ascontiguousarray(whole[tile].T).ravel())
             floats = self.put(scales[tile], bias[tile])
             fields = {"weights": at, "floats": floats, "inputs": inputs, "outputs": outputs + first, "count": matrix.shape[1]}
             cost = PRODUCT_NS[0] + PRODUCT_NS[1] * TILE * matrix.shape[1]
-            self.step(PRODUCT, cost=cost, fresh=int(fresh), asked=int(asked), **fields)
+            self.step(PRODUCT, cost=cost, fresh=int(fresh), asked=asked, **fields)
 
     def block(self, w: dict[str, Array], name: str, dilation: int, ring: int, film: int) -> int:
         """Add the steps of one residual block; returns the values of its ring."""
@@ -117,9 +127,23 @@ class _Writer:
         self.product(w[f"{name}.out.weight"], w[f"{name}.out.bias"], GATED, HIDDEN, fresh=False)
         return ((KERNEL - 1) * dilation + 1) * CHANNELS
 
+    def decoder(self, w: dict[str, Array], ring: int, voice: int, film: int, anew: int) -> int:
+        """Add the steps of the decoder for a voice; its scales and shifts go to `film` where it is another, `anew`.
 
-def _write(steps: int, tiles: int, mode: str) -> _Writer:
-    """Write the program for transforms of so many steps and responses of so many tiles."""
+        Returns the values of its rings.
+        """
+        self.product(w["speaker.weight"], w["speaker.bias"], voice, EMBEDDED, asked=anew)
+        self.step(SPEAK, asked=anew)
+        self.product(w["film.weight"], w["film.bias"], EMBEDDED, film, asked=anew)
+        self.step(PITCH, int(anew == OTHER_SINGER), weights=self.put(w["pitch.weight"][:, 0], w["pitch.bias"]))
+        begin = ring
+        for number, dilation in enumerate(DECODER):
+            ring += self.block(w, f"decoder.{number}", dilation, ring, film + 2 * CHANNELS * number)
+        return ring - begin
+
+
+def _write(steps: int, tiles: int, mode: str, known: bool) -> _Writer:
+    """Write the program for transforms of so many steps and responses of so many tiles; `known`: it is who sings."""
     w = weights.tensors()
     out = _Writer()
     out.step(BEGIN)
@@ -131,13 +155,16 @@ def _write(steps: int, tiles: int, mode: str) -> _Writer:
     ring = 0
     for number, dilation in enumerate(ENCODER):
         ring += out.block(w, f"encoder.{number}", dilation, ring, -1)
-    out.product(w["speaker.weight"], w["speaker.bias"], VOICE, EMBEDDED, asked=True)
-    out.step(SPEAK, asked=1)
-    out.product(w["film.weight"], w["film.bias"], EMBEDDED, FILM, asked=True)
-    out.step(PITCH, weights=out.put(w["pitch.weight"][:, 0], w["pitch.bias"]))
-    for number, dilation in enumerate(DECODER):
-        ring += out.block(w, f"decoder.{number}", dilation, ring, FILM + 2 * CHANNELS * number)
+    judged = known and "bands.weight" in w  # which older weights lack
+    if judged:
+        out.step(KEEP)
+    ring += out.decoder(w, ring, VOICE, FILM, OTHER_SPEAKER)
     out.product(w["outputs.weight"], w["outputs.bias"], HIDDEN, ENVELOPE)
+    if judged:
+        out.step(RECALL)
+        out.decoder(w, ring, SINGER, SINGER_FILM, OTHER_SINGER)
+        out.product(w["bands.weight"], w["bands.bias"], HIDDEN, EXPECTED)
+        out.step(MEND)
     out.step(SHAPE)
     for part in range(EXCITATIONS):
         out.step(EXCITE, part)
@@ -167,9 +194,12 @@ class Program:
 
 
 @cache
-def program(hop: int, steps: int, tiles: int, mode: str) -> Program:
-    """Lay the program out for a rate's hop, transforms of so many steps and responses of so many tiles. Control thread only."""
-    written = _write(steps, tiles, mode)
+def program(hop: int, steps: int, tiles: int, mode: str, known: bool = False) -> Program:
+    """Lay the program out for a rate's hop, transforms of so many steps and responses of so many tiles. Control thread only.
+
+    That for a singer who is `known` begins with the same steps, computes pulses no sooner, and has the other's weights first.
+    """
+    written = _write(steps, tiles, mode, known)
     units = np.zeros(len(written.units), UNIT)
     for unit, fields in zip(units, written.units, strict=True):
         for name, value in fields.items():
@@ -180,14 +210,10 @@ def program(hop: int, steps: int, tiles: int, mode: str) -> Program:
     units["due"] = np.floor(before[:-1] / before[-1] * (hop - 1))
     late = int(units["due"][units["kind"] == EXCITE].min())
     floats = resident.keep(np.concatenate(written.floats))
-    return Program(resident.keep(units), len(units), _integers(written), floats, late)
+    return Program(resident.keep(units), len(units), _integers(), floats, late)
 
 
-_kept: list[int] = []
-
-
-def _integers(written: _Writer) -> int:
+@cache
+def _integers() -> int:
     """Lay the integers out, which are the same for every rate and mode, once."""
-    if not _kept:
-        _kept.append(resident.keep(np.concatenate(written.integers)))
-    return _kept[0]
+    return resident.keep(np.concatenate(_write(1, 1, "balanced", known=True).integers))

@@ -27,19 +27,21 @@ SLOTS = 64
 VALUES = 128  # of a voice
 RECORDS = 1024
 GLIDE = 5  # hops: 50 ms from one voice to another
+LONGEST = 0.4  # octaves that the resonances of a voice lie from the mean voice's, at most
 VOICES_FILE = Path(__file__).parents[1] / "weights" / "voices.safetensors"
 
-RECORD = np.dtype([("values", "f4", (VALUES,)), ("median", "f4"), ("unused", "f4", (15,))], align=True)
-"""A voice as the network takes it, and log2 of its median pitch in Hz."""
+RECORD = np.dtype([("values", "f4", (VALUES,)), ("median", "f4"), ("tract", "f4"), ("unused", "f4", (14,))], align=True)
+"""A voice as the network takes it; log2 of its median pitch in Hz, and of the ratio of its resonances to the mean voice's."""
+MEDIAN, TRACT, TOLD = VALUES, VALUES + 1, VALUES + 2  # places among what is told of a voice, and how much that is
 STATE = np.dtype(
     [
         ("table", "i8"),  # address of SLOTS addresses
         ("started", "i8"),
         ("record", "i8", (2,)),  # addresses of the two voices that are mixed
         ("left", "i8", (2,)),  # hops of the glide
-        ("source", "f4", (2, VALUES + 1)),  # where it began; the last value is the median pitch
-        ("goal", "f4", (2, VALUES + 1)),
-        ("now", "f4", (2, VALUES + 1)),
+        ("source", "f4", (2, TOLD)),  # where it began
+        ("goal", "f4", (2, TOLD)),
+        ("now", "f4", (2, TOLD)),
     ],
     align=True,
 )
@@ -72,6 +74,7 @@ class _Table:
         self.used = self.count = 0
         tensors = weights.tensors()
         self.mean, self.std = tensors["normal.mean"], tensors["normal.std"]
+        self.tract = tensors.get("tract.weight", np.zeros(VALUES, np.float32))
 
     def of(self, slot: int) -> Any:
         """Return the record that a slot holds."""
@@ -92,6 +95,7 @@ class _Table:
         record = self.records[self.used]
         record["values"] = (timbre - self.mean) / self.std
         record["median"] = np.log2(median_hz)
+        record["tract"] = np.clip(self.tract @ record["values"], -LONGEST, LONGEST)
         _publisher().ctypes(self.address + 8 * slot, self.records_at + RECORD.itemsize * self.used)
         self.count += 1
         self.held[slot] = Held(name, timbre.copy(), float(median_hz), self.count)
@@ -153,6 +157,12 @@ def vector(slot: int) -> np.ndarray[Any, Any]:
         return np.array(_table().of(slot)["values"])
 
 
+def tract_octaves(slot: int) -> float:
+    """Return by how many octaves the resonances of the voice in a slot lie above the mean voice's. Control thread only."""
+    with _lock:
+        return float(_table().of(slot)["tract"])
+
+
 def median_hz(slot: int) -> float:
     """Return the median pitch of the voice in a slot. Control thread only."""
     with _lock:
@@ -176,8 +186,10 @@ def _look(s: Any, side: Any, slot: Any) -> None:
         for k in range(VALUES):
             s.source[side, k] = s.now[side, k]
             s.now[side, k] = s.goal[side, k] = record.values[k]
-        s.source[side, VALUES] = s.now[side, VALUES]
-        s.now[side, VALUES] = s.goal[side, VALUES] = record.median
+        for k in range(VALUES, TOLD):
+            s.source[side, k] = s.now[side, k]
+        s.now[side, MEDIAN] = s.goal[side, MEDIAN] = record.median
+        s.now[side, TRACT] = s.goal[side, TRACT] = record.tract
 
 
 @helper
@@ -190,7 +202,7 @@ def advance(s: Any, first: Any, second: Any) -> None:
         if s.left[side] > 0:
             s.left[side] -= 1
             share = np.float32(s.left[side]) * np.float32(1 / GLIDE)
-            for k in range(VALUES + 1):
+            for k in range(TOLD):
                 s.now[side, k] = s.goal[side, k] + share * (s.source[side, k] - s.goal[side, k])
 
 
@@ -209,4 +221,10 @@ def mix(s: Any, morph: Any, target: Any) -> Any:
 @helper
 def median(s: Any, morph: Any) -> Any:
     """Return log2 of the mixed voice's median pitch."""
-    return (ONE - morph) * s.now[0, VALUES] + morph * s.now[1, VALUES]
+    return (ONE - morph) * s.now[0, MEDIAN] + morph * s.now[1, MEDIAN]
+
+
+@helper
+def tract(s: Any, morph: Any) -> Any:
+    """Return log2 of how much higher than the mean voice's the mixed voice's resonances lie."""
+    return (ONE - morph) * s.now[0, TRACT] + morph * s.now[1, TRACT]

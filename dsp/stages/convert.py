@@ -11,6 +11,9 @@ was.
 `voice` and `other` are slots of a table of voices (`autovoice.dsp.converter.voices`), between which `morph` moves. With
 `match` on, the melody is moved so that the speaker's median pitch, as heard so far or given as `source`, becomes that of the
 voice. Where the input has been exactly zero for a while, so is the output.
+
+Where `singer` says whose voice comes in, enrolled as any voice is, the network is asked what that voice should sound like as
+well, and what it misses of it is put back (`autovoice.dsp.converter.fidelity`).
 """
 
 from __future__ import annotations
@@ -19,31 +22,42 @@ from typing import Any
 
 import numpy as np
 from autovoice.dsp import fft
-from autovoice.dsp.converter import melody, network, synthesis, voices
+from autovoice.dsp.converter import fidelity, melody, network, synthesis, voices
 from autovoice.dsp.converter.features import MELS, REFERENCE_HZ, TRACKED_S
 from autovoice.dsp.converter.precise import precise_log2
 from autovoice.dsp.converter.program import (
+    ALWAYS,
     BANDS,
     BEGIN,
+    CHANNELS,
     DEPTHWISE,
     ENVELOPE,
     EXCITE,
+    EXPECTED,
     FEATURES,
     GATE,
+    HIDDEN,
     HISS,
     INVERT,
     JOIN,
+    KEEP,
+    KEPT,
     LOOKAHEADS,
+    MEND,
     NOTHING,
+    OTHER_SINGER,
+    OTHER_SPEAKER,
     OUTPUTS,
     OVERLAP,
     PITCH,
     PRODUCT,
     PULSES,
+    RECALL,
     RESPOND,
     RINGS,
     SHAPE,
     SHAPED,
+    SINGER,
     SPEAK,
     TRANSFORM,
     UNIT,
@@ -69,6 +83,8 @@ PARAMETERS = (
     Param("morph", "", 0.0, 1.0, 0.0, help="from the voice (0) to the other (1)"),
     Param("match", "", 0, 1, 1, scale="switch", help="move the speaker's range of pitch to the voice's"),
     Param("source", "Hz", 0.0, 500.0, 0.0, smooth_ms=0, help="the speaker's median pitch, for match; 0 = as heard so far"),
+    Param("singer", "", -1, SLOTS - 1, -1, smooth_ms=0, help="slot of the voice that comes in, enrolled; -1 = not known"),
+    Param("fidelity", "", 0.0, 1.0, 1.0, help="how much of what is missed of a known singer is put back"),
     Param("pitch", "st", -24.0, 24.0, 0.0, help="pitch shift, on top of match"),
     Param("formant", "st", -12.0, 12.0, 0.0, help="shift of the formants"),
     Param("intonation", "", 0.0, 2.0, 1.0, help="how far the melody leaves its median; 0 = monotone"),
@@ -102,8 +118,8 @@ USUAL = np.float32(USUAL_LEVEL)
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 REFERENCE = float(np.log2(REFERENCE_HZ))
 
-VOICE_AT, OTHER_AT, MORPH_AT, MATCH_AT, SOURCE_AT, PITCH_AT = range(6)
-FORMANT_AT, INTONATION_AT, EXPRESSION_AT, BREATH_AT, TILT_AT = range(6, 11)
+VOICE_AT, OTHER_AT, MORPH_AT, MATCH_AT, SOURCE_AT, SINGER_AT, FIDELITY_AT, PITCH_AT = range(8)
+FORMANT_AT, INTONATION_AT, EXPRESSION_AT, BREATH_AT, TILT_AT = range(8, 13)
 """Places of the parameters among the controls."""
 
 RING = ("dry", "written")
@@ -113,8 +129,9 @@ STATE = [
     ("input", "i8"),  # address of the ring of 2 size frames that the analysis reads
     ("analysis", "i8"),  # address of its window of `span` frames
     ("span", "i8"),
-    ("program", "i8"),  # address
-    ("units", "i8"),
+    ("program", "i8", (2,)),  # addresses: where it is not known who sings, and where it is
+    ("units", "i8", (2,)),
+    ("known", "i8"),
     ("unit", "i8"),  # the next to run
     ("hop", "i8"),  # the one whose analysis is worked on
     ("running", "i8"),
@@ -128,8 +145,8 @@ STATE = [
     ("loud", "i8"),  # the latest frame that was not zero
     ("loud_then", "i8"),  # as it was when the segment began
     ("audible", "i8"),
-    ("speaker_changed", "i8"),
-    ("pitch", "f4"),  # of the frame to be drawn, octaves from the reference
+    ("asked", "i8", (3,)),  # whether steps that are run ALWAYS, where the speaker is another, ... are run in this hop
+    ("pitch", "f4", (2,)),  # of the frame to be drawn, octaves from the reference: as it will be heard, and as it came in
     ("level", "f4", (LEVELS,)),  # natural logarithm of the magnitude of the last hops
     ("mean_level", "f4"),
     ("apart", "f4"),  # the mean level from the usual one, as far as this hop makes up for it
@@ -140,6 +157,7 @@ STATE = [
     ("synthesis", synthesis.STATE),
     ("melody", melody.STATE),
     ("cast", voices.STATE),
+    ("fidelity", fidelity.STATE),
 ]
 
 
@@ -179,9 +197,10 @@ def prepare(state: Any, sample_rate: float, mode: str) -> None:
     state["loud"] = state["loud_then"] = -(1 << 62)
     state["mean_level"], state["levels"] = USUAL_LEVEL, LEVEL_PRIOR
     fft.plan(state["fft"], t.size, transform)
-    steps = program(t.hop, fft.steps(t.size), t.tiles, mode)
-    state["program"], state["units"] = steps.units, steps.count
-    state["earlier"] = melody.earlier(sample_rate, t.hop, LOOKAHEADS[mode], steps.late)
+    stranger, steps = (program(t.hop, fft.steps(t.size), t.tiles, mode, known) for known in (False, True))
+    state["program"][..., 0], state["units"][..., 0] = stranger.units, stranger.count
+    state["program"][..., 1], state["units"][..., 1] = steps.units, steps.count
+    state["earlier"] = melody.earlier(sample_rate, t.hop, LOOKAHEADS[mode], stranger.late)
     net = state["net"]
     net["integers"], net["floats"], net["work"], net["rings"] = steps.integers, steps.floats, work, rings
     net["first"], net["counts"], net["shares"] = t.first, t.counts, t.shares
@@ -194,6 +213,8 @@ def prepare(state: Any, sample_rate: float, mode: str) -> None:
     sung["whisper"] = np.sqrt(sample_rate / 4 / highest_hz(sample_rate))
     melody.begin_all(sung)
     voices.plan(state["cast"])
+    fidelity.plan(state["fidelity"], state["cast"]["table"], t.centres)
+    state["asked"][..., ALWAYS] = 1
 
 
 @helper
@@ -214,11 +235,13 @@ def _begin(s: Any) -> None:
     synthesis_frame = s.hop + 1 - s.lookahead
     end = (s.hop + 1) * s.synthesis.hop
     _analyse(s, end)
-    known = end - s.tracked
     c = s.controls
     voices.advance(s.cast, np.int64(c[VOICE_AT] + HALF), np.int64(c[OTHER_AT] + HALF))
     changed = voices.mix(s.cast, c[MORPH_AT], network.work(s.net, VOICE, voices.VALUES))
-    s.speaker_changed = 1 if changed or s.begun == 0 else 0
+    s.asked[OTHER_SPEAKER] = 1 if changed or s.begun == 0 else 0
+    singer = np.int64(np.floor(c[SINGER_AT] + HALF))
+    values = network.work(s.net, SINGER, voices.VALUES)
+    s.known, s.asked[OTHER_SINGER] = fidelity.turn_to(s.fidelity, singer, c[FIDELITY_AT], values, s.begun == 0)
     excursion = np.float64(c[INTONATION_AT])
     anchor = melody.move_anchor(s.melody)
     median = anchor if c[SOURCE_AT] < LOWEST_SOURCE_HZ else precise_log2(c[SOURCE_AT])
@@ -226,12 +249,13 @@ def _begin(s: Any) -> None:
     if c[MATCH_AT] > HALF:
         offset += np.float64(voices.median(s.cast, c[MORPH_AT])) - median
     melody.aim(s.melody, excursion, offset, s.begun == 0)
-    heard, voicing = melody.heard_at(s.melody, known)
+    told = end - s.tracked
+    heard, voicing = melody.heard_at(s.melody, told)
     inputs = network.work(s.net, FEATURES, MELS + 2)
     inputs[MELS] = np.float32(heard - REFERENCE)
     inputs[MELS + 1] = voicing
-    centre = min(synthesis_frame * s.synthesis.hop, known)
-    s.pitch = np.float32(melody.sung(melody.curve_at(s.melody, centre), excursion, offset) - REFERENCE)
+    own = melody.curve_at(s.melody, min(synthesis_frame * s.synthesis.hop, told))
+    s.pitch[0], s.pitch[1] = np.float32(melody.sung(own, excursion, offset) - REFERENCE), np.float32(own - REFERENCE)
     silent_since = end - s.loud_then
     s.audible = silent_since <= s.span + (s.lookahead + LINGER_HOPS) * s.synthesis.hop
     s.begun += 1
@@ -243,6 +267,7 @@ def _hear(s: Any) -> None:
     re, im = fft.bins(s.fft)
     s.apart = min(max(s.mean_level - USUAL, QUIETER), LOUDER)
     power = network.bands(s.net, re, im, exp2(MINUS_TWO_LOG2_E * s.apart))
+    fidelity.hear(s.fidelity, s.hop, network.work(s.net, FEATURES, MELS))
     level = HALF_LN_2 * log2(power + LEAST_POWER)
     s.level[s.hop & (LEVELS - 1)] = level
     if network.work(s.net, FEATURES, MELS + 2)[MELS + 1] > SURE:
@@ -278,10 +303,10 @@ def _excite(s: Any, k: Any, sample_rate: Any) -> None:
 def _work(s: Any, end: Any, sample_rate: Any) -> None:
     """Run the steps of the program that are due before frame `end`."""
     while True:
-        unit = record_at(s.program + s.unit * UNIT_BYTES, UNIT)
+        unit = record_at(s.program[s.known] + s.unit * UNIT_BYTES, UNIT)
         if (s.hop + 1) * s.synthesis.hop + unit.due >= end:
             break
-        kind = unit.kind if s.speaker_changed or not unit.asked else NOTHING
+        kind = unit.kind if s.asked[unit.asked] else NOTHING
         frame = s.hop + 1 - s.lookahead
         if kind == PRODUCT:
             network.product(s.net, unit)
@@ -308,7 +333,14 @@ def _work(s: Any, end: Any, sample_rate: Any) -> None:
         elif kind == SPEAK:
             network.speak(s.net)
         elif kind == PITCH:
-            network.tell_pitch(s.net, unit, s.pitch)
+            network.tell_pitch(s.net, unit, s.pitch[unit.index])
+        elif kind == KEEP:
+            network.copy(s.net, HIDDEN, KEPT, CHANNELS)
+        elif kind == RECALL:
+            network.copy(s.net, KEPT, HIDDEN, CHANNELS)
+        elif kind == MEND:
+            expected, drawn = network.work(s.net, EXPECTED, MELS), network.work(s.net, ENVELOPE, OUTPUTS)
+            fidelity.mend(s.fidelity, frame, expected, drawn, voices.tract(s.cast, s.controls[MORPH_AT]))
         elif kind == SHAPE:
             _shape(s)
         elif kind in (PULSES, HISS):
@@ -317,7 +349,7 @@ def _work(s: Any, end: Any, sample_rate: Any) -> None:
             re, im = fft.bins(s.fft)
             synthesis.join(s.synthesis, re, im)
         s.unit += 1
-        if s.unit == s.units:
+        if s.unit == s.units[s.known]:
             s.unit = 0
             s.hop += 1
 
@@ -327,6 +359,7 @@ def _latch(s: Any, p: Any, block: Any) -> None:
     """Take the controls and the bus as they stand at the start of a segment."""
     s.controls[VOICE_AT], s.controls[OTHER_AT], s.controls[MORPH_AT] = p.voice[0], p.other[0], p.morph[0]
     s.controls[MATCH_AT], s.controls[SOURCE_AT] = p.match[0], p.source[0]
+    s.controls[SINGER_AT], s.controls[FIDELITY_AT] = p.singer[0], p.fidelity[0]
     s.controls[PITCH_AT], s.controls[FORMANT_AT] = p.pitch[0], p.formant[0]
     s.controls[INTONATION_AT], s.controls[EXPRESSION_AT] = p.intonation[0], p.expression[0]
     s.controls[BREATH_AT], s.controls[TILT_AT] = p.breathiness[0], p.tilt[0]

@@ -60,6 +60,9 @@ COMMANDS = {
             "chain/option", "key:s name:s value:s", "set what is fixed while running (look-ahead, range), by a cross-fade"
         ),
         _command("voice", "name:s key:s?", "become a voice, by its name, in the stage convert (or the one called KEY)"),
+        _command(
+            "singer", "name:s key:s?", "say whose voice comes in, enrolled before: words are kept better; nobody = not known"
+        ),
         _command("emotion", "name:s key:s?", "speak happily, sadly, ... in the stage convert; neutral is as it was spoken"),
         _command("preset/load", "name:s seconds:f?", "play a preset, at once or in a glide over SECONDS"),
         _command("preset/save", "name:s", "keep what plays as a preset of yours"),

@@ -1,4 +1,4 @@
-"""Voices and emotions by name: the commands that let the stage convert become somebody, in some mood, while it plays.
+"""Voices and emotions by name: commands that let the stage convert become somebody, know who sings, and be in some mood.
 
 A voice goes into a slot of the converter's table (`autovoice.rt.casting`). Surfaces learn names and slots, and nothing else of
 it.
@@ -18,7 +18,8 @@ from autovoice.rt.control.family import Family, Handler
 if TYPE_CHECKING:
     from autovoice.rt.control.conductor import Conductor
 
-PARAMETER = "voice"
+VOICE, SINGER = "voice", "singer"
+NOBODY, UNKNOWN = "nobody", -1.0  # the singer who is not known, and the slot
 LINGER_S = 1.0  # a slot that was moved away from is still played for a moment: the parameter's event, the glide of the voice
 
 
@@ -28,13 +29,13 @@ class VoiceFamily(Family):
     def __init__(self, conductor: Conductor) -> None:
         """Hold no slot yet."""
         super().__init__(conductor)
-        self._held: dict[str, int] = {}  # by stage
+        self._held: dict[tuple[str, str], int] = {}  # by stage and parameter
         self._leaving: list[tuple[float, int]] = []  # when, and which slot
         self._now_s = 0.0
 
     def handlers(self) -> Mapping[str, Handler]:
         """Return the commands."""
-        return {"voice": self._become, "emotion": self._feel}
+        return {"voice": self._become, "singer": self._know, "emotion": self._feel}
 
     def state(self) -> dict[str, Any]:
         """Return the names of the voices in the table by slot, where a stage plays from it."""
@@ -55,16 +56,30 @@ class VoiceFamily(Family):
         self._held, self._leaving = {}, []
 
     def _become(self, name: str, key: str | None = None) -> str:
+        return self._put(name, self._key(key), VOICE)
+
+    def _know(self, name: str, key: str | None = None) -> str:
         key = self._key(key)
+        if name != NOBODY:
+            return self._put(name, key, SINGER)
+        self.conductor.engine.set(f"{key}/{SINGER}", UNKNOWN)
+        self._leave(key, SINGER)
+        return name
+
+    def _put(self, name: str, key: str, parameter: str) -> str:
+        """Have a voice in a slot, and a parameter of a stage there."""
         try:
             slot = casting.slots().acquire(name)
         except (ValueError, RuntimeError) as error:
             raise StageError(str(error)) from error
-        self.conductor.engine.set(f"{key}/{PARAMETER}", float(slot))
-        if (old := self._held.get(key)) is not None:
-            self._leaving.append((self._now_s + LINGER_S, old))
-        self._held[key] = slot
+        self.conductor.engine.set(f"{key}/{parameter}", float(slot))
+        self._leave(key, parameter)
+        self._held[key, parameter] = slot
         return name
+
+    def _leave(self, key: str, parameter: str) -> None:
+        if (old := self._held.pop((key, parameter), None)) is not None:
+            self._leaving.append((self._now_s + LINGER_S, old))
 
     def _feel(self, name: str, key: str | None = None) -> str:
         key = self._key(key)

@@ -36,7 +36,7 @@ class Told:
 
     def news(self, slots: Iterable[int], frame: int) -> Iterator[Voice]:
         """Return who is in these slots, as far as the log has not said so."""
-        for slot in sorted(slots):
+        for slot in sorted(slot for slot in slots if slot >= 0):
             one = _held(slot)
             if self._numbers.get(slot) != one.number:
                 self._numbers[slot] = one.number

@@ -22,7 +22,7 @@ from autovoice.rt.presets.store import user_file
 from autovoice.rt.take.log import LOG, TakeError
 from conducted import RATE, conducted
 from numpy.typing import NDArray
-from support import Crank
+from support import Crank, wait_until
 from taking import make_take, read_log, replay, write_log
 
 CONVERT = {"stage": "convert", "mode": "low"}
@@ -157,6 +157,28 @@ def test_the_show_goes_on_where_a_voice_is_gone(tmp_path: Path) -> None:
         assert stand.do("scene/go", "Two") == "Two"
         assert stand.rests()
         assert np.array_equal(speaks(stand.values["convert/voice"]), lou.timbre)
+
+
+def test_who_sings_is_said_by_name_and_forgotten_again() -> None:
+    kim = enrol("Kim")
+    with conducted([CONVERT], latency=LATENCY) as stand:
+        assert stand.values["convert/singer"] == -1
+        assert stand.do("singer", "Kim") == "Kim"
+        assert stand.do("voice", "Bruno") == "Bruno"
+        assert stand.rests()
+        slot = int(stand.values["convert/singer"])
+        assert np.array_equal(speaks(slot), kim.timbre)
+        assert casting.slots().users(slot) == 1
+        assert stand.do("preset/save", "tonight") == "tonight"
+        assert stand.do("singer", "nobody") == "nobody"
+        assert stand.rests()
+        assert stand.values["convert/singer"] == -1
+        assert wait_until(lambda: casting.slots().users(slot) == 0)  # while it plays
+        with pytest.raises(StageError, match=NOBODY.replace("Kim", "Kin")):
+            stand.do("singer", "Kin")
+    text = user_file("tonight").read_text()
+    assert 'singer = "Kim"' in text
+    assert np.array_equal(speaks(load_preset("tonight").chain()["convert"].values["singer"]), kim.timbre)
 
 
 def test_a_morph_to_another_voice_passes_through_nobody_else() -> None:

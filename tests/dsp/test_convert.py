@@ -69,13 +69,15 @@ def strangers(voice_table: None) -> Iterator[None]:
     yield
 
 
+@pytest.mark.parametrize("singer", [-1, SPARE[1]])
 @pytest.mark.parametrize(("rate", "mode"), [(48_000, "low"), (48_000, "balanced"), (48_000, "quality"), (96_000, "balanced")])
-def test_stage_does_what_the_plain_twin_does(rate: int, mode: str, strangers: None) -> None:
-    """Every sample within 1e-4 of the peak, in whatever pieces the sound comes."""
+def test_stage_does_what_the_plain_twin_does(rate: int, mode: str, singer: int, strangers: None) -> None:
+    """Every sample within 1e-4 of the peak, in whatever pieces the sound comes, whether it is known who sings or not."""
     sound, melody = melody_of(rate)
-    chain = Chain([{"stage": "convert", "mode": mode, "voice": SPARE[0], "match": 0, "pitch": 3.0}])
+    chain = Chain([{"stage": "convert", "mode": mode, "voice": SPARE[0], "match": 0, "pitch": 3.0, "singer": singer}])
     speaker = voices.vector(SPARE[0]).astype(np.float64)
-    expected = reference.convert(sound, melody, speaker, sample_rate=rate, mode=mode, octaves=0.25)
+    known = voices.vector(singer).astype(np.float64) if singer >= 0 else None
+    expected = reference.convert(sound, melody, speaker, sample_rate=rate, mode=mode, octaves=0.25, singer=known)
     heard = chain.render(sound, sample_rate=rate, block=100)
     inside = slice(0, round(0.7 * rate))  # the twin's sound ends with the recording, the stage's goes on
     assert np.abs(expected[inside]).max() > 0.05

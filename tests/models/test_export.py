@@ -18,7 +18,7 @@ NORMAL = {"normal.mean": np.ones(4, np.float32), "normal.std": np.full(4, 2.0, n
 def checkpoint(folder: Path, number: int, value: float, **more: Any) -> Path:
     """Write what a run saves, with one value in all weights of the mean and another in those of the moment."""
     path = folder / f"{number}.safetensors"
-    tensors = {f"mean.{name}": np.full((2, 3), value, np.float32) for name in ("outputs.weight", "phonemes.weight")}
+    tensors = {f"mean.{name}": np.full((2, 3), value, np.float32) for name in ("outputs.weight", "bands.weight", "phonemes.weight")}
     tensors |= {"model.outputs.weight": np.full((2, 3), 99.0, np.float32), **NORMAL, **more}
     save_file(tensors, path, {"number": str(number)})
     return path
@@ -28,7 +28,7 @@ def test_a_checkpoint_ships_its_mean_and_no_more(tmp_path: Path) -> None:
     out = tmp_path / "out.safetensors"
     size = export.export([checkpoint(tmp_path, 7, 0.5)], out)
     found = load_file(out)
-    assert size == out.stat().st_size and set(found) == {"outputs.weight", *NORMAL}
+    assert size == out.stat().st_size and set(found) == {"outputs.weight", "bands.weight", *NORMAL}
     assert found["outputs.weight"].dtype == np.float16 and (found["outputs.weight"] == 0.5).all()
     assert all(np.array_equal(found[name], values) for name, values in NORMAL.items())
     with safe_open(out, "numpy") as file:

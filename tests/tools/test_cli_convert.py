@@ -80,6 +80,18 @@ def test_another_voice_and_a_mixture_sound_otherwise(here: Any, sung: Path) -> N
     assert not np.allclose(ada, both, atol=1e-3)
 
 
+def test_who_sings_makes_a_difference(here: Any, sung: Path, kim: Voice) -> None:
+    out = sung.with_name("out.wav")
+    done = here("convert", sung, out, "--voice", "Ada", "--singer", "Kim", "--mode", "low", "--json").json
+    assert done["singer"] == "Kim"
+    dry, wet = (soundfile.read(path, dtype="float32")[0] for path in (sung, out))
+    chain = [{"stage": "convert", "voice": 0, "mode": "low"}]
+    with casting.slots().use("Kim") as slot:
+        known = Chain(["highpass", "pitch", chain[0] | {"singer": slot}, "limiter"])
+        assert np.array_equal(wet, known.render(dry, sample_rate=RATE))
+    assert not np.allclose(wet, Chain(["highpass", "pitch", *chain, "limiter"]).render(dry, sample_rate=RATE), atol=1e-3)
+
+
 def test_an_emotion_is_its_settings_and_its_tempo(here: Any, sung: Path) -> None:
     out, plain = sung.with_name("sad.wav"), sung.with_name("plain.wav")
     assert here("convert", sung, out, "--voice", "Ada", "--mode", "low", "--emotion", "sad", "--pitch", "1").code == 0
@@ -97,6 +109,7 @@ def test_an_emotion_is_its_settings_and_its_tempo(here: Any, sung: Path) -> None
     ("arguments", "part"),
     [
         (("--voice", "Adda"), "no voice is called 'Adda'; did you mean 'Ada'?"),
+        (("--voice", "Ada", "--singer", "Brunno"), "no voice is called 'Brunno'; did you mean 'Bruno'?"),
         (("--voice", "Ada", "--morph", "0.5"), "--morph goes with --other NAME"),
         (("--voice", "Ada", "--other", "Bruno", "--morph", "2"), "--morph must be in 0..1, got 2"),
         (("--voice", "Ada", "--pitch", "99"), "--pitch must be in -24..24, got 99"),
@@ -127,7 +140,9 @@ def test_live_takes_a_voice_by_its_name(here: Any, kim: Voice) -> None:
     assert "this chain has no stage convert" in here(*live, "--voice", "Kim", "--chain", "gate").refused()
     assert "no voice is called 'Kin'; did you mean 'Kim'?" in here(*live, "--voice", "Kin").refused()
     assert here(*live, "--voice", "Kim", "--emotion", "happy").code == 0
-    assert "--emotion goes with --voice NAME" in here(*live, "--emotion", "happy").refused()
+    assert here(*live, "--voice", "Ada", "--singer", "Kim").code == 0
+    for alone in (("--emotion", "happy"), ("--singer", "Kim")):
+        assert f"{alone[0]} goes with --voice NAME" in here(*live, *alone).refused()
 
 
 @pytest.fixture(scope="module")

@@ -179,6 +179,21 @@ def test_strangers_are_never_asked_to_become_themselves() -> None:
     assert {source.material for source, _ in chosen} == {"enrolled"}
 
 
+def test_a_speaker_is_enrolled_from_something_else_than_what_is_converted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("book-01", "book-02", "book-03"):
+        soundfile.write(tmp_path / f"{name}.wav", talk(), RATE)
+    monkeypatch.setattr(material, "PEOPLE", tmp_path)
+    person = material.Source("02", talk(), RATE, None, "real")
+    assert [path.name for path in material.own_speech(person)] == ["book-01.wav", "book-03.wav"]
+    asked: list[str] = []
+    monkeypatch.setattr(material, "references", asked.append)
+    made = material.Source("0-af_nova", talk(), RATE, None, "validation", speaker="af_nova")
+    assert material.own_speech(made) == material.reference_files("af_nova")
+    assert asked == ["af_nova"]
+
+
 def test_a_melody_holds_notes_of_the_tempered_scale() -> None:
     line = 69 + 12 * np.log2(melody(2000, 200.0, 1) / 440)
     assert np.mean(np.abs(line - np.round(line)) < 1e-6) > 0.8

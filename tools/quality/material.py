@@ -40,6 +40,7 @@ class Source:
     material: str
     aligned: dict[str, Array] = field(default_factory=dict, repr=False)  # by target
     rows: dict[str, int] = field(default_factory=dict, repr=False)  # which voice of its file that is
+    speaker: str = ""  # the teacher's name of who says it; none for a person
 
 
 def validation(folder: Path, most: int | None = None) -> list[Source]:
@@ -70,9 +71,9 @@ def _source(path: Path, split: str) -> Source:
         known = file.metadata()
         sounds = file.get_tensor("sound").astype(np.float32) / 2**15
     rows = _rows(path)
-    name = f"{path.stem}-{next(iter(json.loads(known['voices'])[0]))}"
+    speaker = next(iter(json.loads(known["voices"])[0]))
     aligned = {target: sounds[row] for target, row in rows.items()}
-    return Source(name, sounds[0], RATE, known["text"], split, aligned, rows)
+    return Source(f"{path.stem}-{speaker}", sounds[0], RATE, known["text"], split, aligned, rows, speaker)
 
 
 def _rows(path: Path) -> dict[str, int]:
@@ -124,6 +125,14 @@ def references(target: str) -> tuple[Array, ...]:
             partial.replace(path)
         found.append(soundfile.read(path, dtype="float32")[0])
     return tuple(found)
+
+
+def own_speech(source: Source) -> list[Path]:
+    """Return files in which who says a source says something else, as they would to be enrolled."""
+    if source.speaker:
+        references(source.speaker)
+        return reference_files(source.speaker)
+    return [path for path in sorted(PEOPLE.glob("*.wav")) if path.stem.rpartition("-")[2] != source.name]
 
 
 def clip(source: Source, target: str, system: str, converted: Array, delay_s: float | None, compute_s: float | None) -> Clip:

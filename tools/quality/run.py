@@ -98,6 +98,7 @@ def spread(chosen: list[Pair], most: int) -> list[Pair]:
     "--weights", type=click.Path(exists=True, dir_okay=False, path_type=Path), help="our own converter's, as exported"
 )
 @click.option("--cold", is_flag=True, help="our own converter has not heard the speaker before")
+@click.option("--stranger", is_flag=True, help="our own converter does not know who speaks: they are not enrolled")
 @click.option("--few", is_flag=True, help="all pairs, but only the few measures that tell most")
 @click.option("--whisper", type=click.Choice(WHISPERS), help="the listener; base, or tiny with --quick")
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="write quality.json and quality.html there")
@@ -116,6 +117,7 @@ def main(
     only: tuple[str, ...],
     weights: Path | None,
     cold: bool,
+    stranger: bool,
     few: bool,
     whisper: str | None,
     out: Path | None,
@@ -124,7 +126,7 @@ def main(
     try:
         if weights is not None:
             _use(weights)
-        mine = {mode: own.converter(mode, cold=cold) for mode in modes}
+        mine = {mode: own.converter(mode, cold=cold, stranger=stranger) for mode in modes}
         mine |= dict(_split(one, converters.named) for one in named)
         mine |= dict(_split(one, lambda place: converters.folder(Path(place))) for one in folders)
         wanted = (only or (QUICK_BASELINES if quick else tuple(BASELINES))) if beside else ()

@@ -24,7 +24,7 @@ def sung(source: Source) -> Source:
     voiced = f0 > 0
     line = melody(len(f0), float(np.median(f0[voiced])), zlib.crc32(source.name.encode()))
     sound = judges.world().synthesize(np.where(voiced, line, 0.0), envelope, aperiodicity, RATE, baselines.PERIOD_MS)
-    return Source(f"{source.name}-sung", sound.astype(np.float32), RATE, source.text, "sung")
+    return Source(f"{source.name}-sung", sound.astype(np.float32), RATE, source.text, "sung", speaker=source.speaker)
 
 
 def melody(rows: int, middle_hz: float, seed: int) -> Array:

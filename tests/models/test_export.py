@@ -18,7 +18,9 @@ NORMAL = {"normal.mean": np.ones(4, np.float32), "normal.std": np.full(4, 2.0, n
 def checkpoint(folder: Path, number: int, value: float, **more: Any) -> Path:
     """Write what a run saves, with one value in all weights of the mean and another in those of the moment."""
     path = folder / f"{number}.safetensors"
-    tensors = {f"mean.{name}": np.full((2, 3), value, np.float32) for name in ("outputs.weight", "bands.weight", "phonemes.weight")}
+    tensors = {
+        f"mean.{name}": np.full((2, 3), value, np.float32) for name in ("outputs.weight", "bands.weight", "phonemes.weight")
+    }
     tensors |= {"model.outputs.weight": np.full((2, 3), 99.0, np.float32), **NORMAL, **more}
     save_file(tensors, path, {"number": str(number)})
     return path

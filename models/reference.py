@@ -25,8 +25,7 @@ USUAL_LEVEL, LEVEL_PRIOR, LEVEL_HOPS = -4.6, 20, 500
 LOUDER, QUIETER, SURE = 2.3, -4.6, 0.5
 QUIET = 1e-3  # added to the mean square of a frame's channels
 DB_PER_VALUE = 10 / np.log(10) * features.SPREAD  # of a band
-KNOWN, STRANGE, DOUBT, FIRM = 0.3, 0.4, (0.35, 0.1), (1.2, 1.0)  # see `autovoice.dsp.converter.fidelity`
-MOST, SOFTEST_DB, LOUD_DB = 1.7, -24.0, -14.0
+DOUBT, MOST, FIRM, SOFTEST_DB, LOUD_DB = 0.35, 1.7, 1.2, -24.0, -14.0  # see `autovoice.dsp.converter.fidelity`
 PRIOR, MEMORY = 20, 300  # hops
 
 
@@ -88,16 +87,13 @@ def missed(heard: Array, expected: Array, octaves: float, strength: float = 1.0)
     level = DB_PER_VALUE * heard.mean(1)
     weight = np.clip((level - SOFTEST_DB) / (LOUD_DB - SOFTEST_DB), 0, 1)
     off = (heard - expected) * features.SPREAD / 2
-    mean, usual, count, found = np.zeros(features.MELS), KNOWN, PRIOR, []
+    mean, count, left = np.zeros(features.MELS), PRIOR, []
     for row, loud in zip(off, weight >= 1, strict=True):
         count += loud
         mean = mean + loud * (row - mean) / min(count, MEMORY)
-        smooth = gaussian_filter1d(row - mean, 2.0, mode="nearest")
-        usual += loud * (np.abs(smooth).mean() - usual) / min(count, MEMORY)
-        strange = np.clip((usual - KNOWN) / (STRANGE - KNOWN), 0, 1)
-        doubt, firm = (first + strange * (second - first) for first, second in (DOUBT, FIRM))
-        found.append(firm * np.sign(smooth) * np.clip(np.abs(smooth) - doubt, 0, MOST))
-    beyond = np.array(found)
+        left.append(row - mean)
+    smooth = gaussian_filter1d(np.array(left), 2.0, axis=1, mode="nearest")
+    beyond = FIRM * np.sign(smooth) * np.clip(np.abs(smooth) - DOUBT, 0, MOST)
     centres = np.linspace(features.mel(features.LOWEST_HZ), features.mel(features.HIGHEST_HZ), features.MELS + 2)[1:-1]
     drawn = np.concatenate([np.linspace(0, features.mel(features.TOP_HZ), count) for count in (HARMONIC, NOISE)])
     lower = features.mel(features.hertz(drawn) / 2**octaves)

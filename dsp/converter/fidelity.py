@@ -5,9 +5,8 @@ more than DOUBT, the network took one sound for another or left one out, and the
 envelopes of the voice that is asked for, as much higher as that voice's resonances lie (`voices.RECORD`). The idea is that of
 C. G. Bell et al., Reduction of speech spectra by analysis-by-synthesis techniques, JASA 33(12), 1961; the threshold is soft, as
 in D. L. Donoho, De-noising by soft-thresholding, IEEE Transactions on Information Theory 41(3), 1995. What is always different
-is the microphone or the room, and is left out: its mean over some seconds of sound. Of a singer of whom the network misses much
-over such a time less is doubted than of one whom it knows well, who loses more likeness than words by it. Pauses are left as
-the network draws them. Compiled code only.
+is the microphone or the room, and is left out: its mean over some seconds of sound. Pauses are left as the network draws them.
+Compiled code only.
 """
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
@@ -30,9 +29,8 @@ HELD = 16  # hops, a power of 2: more than any look-ahead
 SETTLED = 40  # hops: what the decoder remembers
 FADE = 20  # hops from nothing to all of it
 PRIOR, MEMORY = 20, 300  # hops of sound that the mean's start, 0, counts for, and over which it is taken
-KNOWN, STRANGE = 0.30, 0.40  # what the network misses on average, natural logarithm of a magnitude, of whom it knows or not
-DOUBT, FIRM = (0.35, 0.1), (1.2, 1.0)  # of either: what is chance, and how many times what is beyond is put back
-MOST = 1.7  # that is beyond: 15 dB
+DOUBT, MOST = 0.35, 1.7  # natural logarithm of a magnitude: 3 dB, up to which it is chance, and 15 dB beyond
+FIRM = 1.2  # times what is beyond is put back: it makes up for some of the doubt
 SOFTEST_DB, LOUD_DB = -24.0, -14.0  # mean of a frame's bands, of a voice at its usual level: from nothing to all of it
 REACH = 8  # bands to either side
 DB = 10 / np.log(10) * SPREAD  # of a band's value
@@ -46,7 +44,6 @@ STATE = np.dtype(
         ("hops", "i8"),  # that the decoder has been asked about this one
         ("count", "i8"),  # hops that the mean rests on
         ("tract", "f4"),  # of who sings, see `voices.RECORD`
-        ("usual", "f4"),  # mean of what is missed of them, without sign
         ("trust", "f4"),  # share of what was missed that is put back now
         ("heard", "f4", (HELD, MELS)),
         ("mean", "f4", (MELS,)),
@@ -58,10 +55,8 @@ STATE = np.dtype(
 
 ZERO, ONE = np.float32(0), np.float32(1)
 STEP = np.float32(1 / FADE)
-TO_MAGNITUDE, MOST_MISSED = np.float32(SPREAD / 2), np.float32(MOST)
-FAMILIAR, PER_STRANGE = np.float32(KNOWN), np.float32(1 / (STRANGE - KNOWN))
-LEAST, LEAST_LESS = np.float32(DOUBT[0]), np.float32(DOUBT[0] - DOUBT[1])
-MORE, MORE_LESS = np.float32(FIRM[0]), np.float32(FIRM[0] - FIRM[1])
+TO_MAGNITUDE, MORE = np.float32(SPREAD / 2), np.float32(FIRM)
+LEAST, MOST_MISSED = np.float32(DOUBT), np.float32(MOST)
 SOFTEST, PER_WAY = np.float32(SOFTEST_DB / DB), np.float32(DB / (LOUD_DB - SOFTEST_DB))
 PER_BAND = np.float32(1 / MELS)
 PER_700 = np.float32(1 / 700.0)
@@ -110,7 +105,7 @@ def turn_to(s, slot, fidelity, values, first):
             changed = True
             s.record, s.hops, s.count = address, SETTLED if first else np.int64(0), PRIOR
             record = record_at(address, RECORD)
-            s.tract, s.usual = record.tract, FAMILIAR
+            s.tract = record.tract
             for k in range(VALUES):
                 values[k] = record.values[k]
             for b in range(MELS):
@@ -142,23 +137,15 @@ def mend(s, frame, expected, drawn, tract):
         off = (heard[b] - expected[b]) * TO_MAGNITUDE
         s.mean[b] += newest * (off - s.mean[b])
         s.missed[b] = off - s.mean[b]
-    total = ZERO
     for b in range(MELS):
         smooth = ZERO
         for k in range(2 * REACH + 1):
             smooth += KERNEL[k] * s.missed[min(max(b + k - REACH, 0), MELS - 1)]
-        s.mended[b] = smooth
-        total += abs(smooth)
-    s.usual += newest * (total * PER_BAND - s.usual)
-    strange = min(max((s.usual - FAMILIAR) * PER_STRANGE, ZERO), ONE)
-    doubt = LEAST - strange * LEAST_LESS
-    for b in range(MELS):
-        smooth = s.mended[b]
-        beyond = min(max(abs(smooth) - doubt, ZERO), MOST_MISSED)
+        beyond = min(max(abs(smooth) - LEAST, ZERO), MOST_MISSED)
         s.mended[b] = beyond if smooth > ZERO else -beyond
     centres = carray(as_pointer(s.centres), (OUTPUTS,), np.float32)
     lower_by = exp2(s.tract - tract) * PER_700
-    gain = (MORE - strange * MORE_LESS) * s.trust * weight
+    gain = MORE * s.trust * weight
     for row in range(OUTPUTS):
         place: Any = min(max(log2(ONE + centres[row] * lower_by) * PER_OCTAVE - FIRST, ZERO), LAST)
         below: Any = min(np.int64(place), MELS - 2)

@@ -28,13 +28,11 @@ def use(path: Path) -> None:
     if tensors.cache_info().currsize:
         raise ValueError(f"{path} comes too late: a converter with {_chosen[0]} is laid out already; name it first")
     try:
-        shapes = [
-            {name: values.shape for name, values in load_file(file).items() if not name.startswith(LATER)}
-            for file in (WEIGHTS_FILE, path)
-        ]
+        shipped, given = ({name: values.shape for name, values in load_file(file).items()} for file in (WEIGHTS_FILE, path))
     except SafetensorError as error:
         raise ValueError(f"{path} is no file of weights: {error}") from error
-    if shapes[0] != shapes[1]:
+    older = {name: shape for name, shape in shipped.items() if not name.startswith(LATER)}
+    if given not in (shipped, older):
         raise ValueError(f"{path} holds no weights of this converter: export them with python -m autovoice.models.export")
     _chosen[0] = path
 

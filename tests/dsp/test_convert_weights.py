@@ -37,7 +37,10 @@ def test_a_file_that_holds_none_is_refused_and_changes_nothing(tmp_path: Path) -
     other, broken = tmp_path / "other.safetensors", tmp_path / "broken.safetensors"
     save_file({"inputs.weight": np.zeros((4, 4), np.float32)}, other)
     broken.write_bytes(b"no weights at all")
-    for path, line in ((other, "holds no weights of this converter: export them"), (broken, "is no file of weights")):
+    tracts = load_file(weights.WEIGHTS_FILE) | {"tract.weight": np.zeros(4, np.float32)}
+    save_file(tracts, foreign := tmp_path / "foreign.safetensors")
+    none = "holds no weights of this converter: export them"
+    for path, line in ((other, none), (foreign, none), (broken, "is no file of weights")):
         with pytest.raises(ValueError, match=rf"{path.name} {line}"):
             weights.use(path)
     assert np.array_equal(weights.tensors()["inputs.bias"], load_file(weights.WEIGHTS_FILE)["inputs.bias"].astype(np.float32))

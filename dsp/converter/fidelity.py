@@ -53,7 +53,7 @@ STATE = np.dtype(
     align=True,
 )
 
-ZERO, ONE = np.float32(0), np.float32(1)
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 STEP = np.float32(1 / FADE)
 TO_MAGNITUDE, MORE = np.float32(SPREAD / 2), np.float32(FIRM)
 LEAST, MOST_MISSED = np.float32(DOUBT), np.float32(MOST)
@@ -91,12 +91,13 @@ def hear(s, hop, bands):
 
 
 @helper
-def turn_to(s, slot, fidelity, values, first):
+def turn_to(s, singer, fidelity, values, first):
     """Turn to the singer in a slot, -1 = nobody; returns whether to ask the decoder, and whether about another one.
 
-    The singer's values are written to `values` where it is another. The decoder is believed when it has been asked for a
-    while, or in the first hop of all, before which there is nothing to remember.
+    `singer` is the slot as the parameter has it; their values are written to `values` where it is another. The decoder is
+    believed when it has been asked for a while, or in the first hop of all, before which there is nothing to remember.
     """
+    slot = np.int64(np.floor(singer + HALF))
     wanted = slot >= 0 and fidelity > ZERO
     changed = False
     if wanted:

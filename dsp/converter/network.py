@@ -46,11 +46,11 @@ def work(s, offset, count):
 
 
 @helper
-def copy(s, source, target, count):
-    """Copy values within the work."""
-    values, to = work(s, source, count), work(s, target, count)
-    for k in range(count):
-        to[k] = values[k]
+def copy(s, unit):
+    """Copy the channels of a frame."""
+    source, target = work(s, unit.inputs, CHANNELS), work(s, unit.outputs, CHANNELS)
+    for c in range(CHANNELS):
+        target[c] = source[c]
 
 
 @helper

@@ -28,11 +28,11 @@ OVERLAPS = 2  # steps in which a frame is added to the output
 
 BEGIN, TRANSFORM, BANDS, PRODUCT, SPEAK, DEPTHWISE, GATE, PITCH = range(8)
 SHAPE, EXCITE, PULSES, HISS, RESPOND, JOIN, INVERT, OVERLAP = range(8, 16)
-KEEP, RECALL, MEND, NOTHING = range(16, 20)
+COPY, MEND, NOTHING = range(16, 19)
 """Kinds of step."""
 COSTS_NS = {
     BEGIN: 900, TRANSFORM: 430, BANDS: 3000, SPEAK: 150, DEPTHWISE: 450, GATE: 200, PITCH: 50, SHAPE: 700,
-    EXCITE: 2200, PULSES: 500, HISS: 900, RESPOND: 1350, JOIN: 300, INVERT: 800, OVERLAP: 400, KEEP: 50, RECALL: 50, MEND: 900,
+    EXCITE: 2200, PULSES: 500, HISS: 900, RESPOND: 1350, JOIN: 300, INVERT: 800, OVERLAP: 400, COPY: 50, MEND: 900,
 }  # fmt: skip
 """What a step takes at 48 kHz, measured on one core of a server of 2023."""
 PER_FRAME = (BEGIN, TRANSFORM, EXCITE, PULSES, HISS, INVERT, OVERLAP)  # what takes longer at higher rates
@@ -157,11 +157,11 @@ def _write(steps: int, tiles: int, mode: str, known: bool) -> _Writer:
         ring += out.block(w, f"encoder.{number}", dilation, ring, -1)
     judged = known and "bands.weight" in w  # which older weights lack
     if judged:
-        out.step(KEEP)
+        out.step(COPY, inputs=HIDDEN, outputs=KEPT)
     ring += out.decoder(w, ring, VOICE, FILM, OTHER_SPEAKER)
     out.product(w["outputs.weight"], w["outputs.bias"], HIDDEN, ENVELOPE)
     if judged:
-        out.step(RECALL)
+        out.step(COPY, inputs=KEPT, outputs=HIDDEN)
         out.decoder(w, ring, SINGER, SINGER_FILM, OTHER_SINGER)
         out.product(w["bands.weight"], w["bands.bias"], HIDDEN, EXPECTED)
         out.step(MEND)

@@ -29,19 +29,16 @@ from autovoice.dsp.converter.program import (
     ALWAYS,
     BANDS,
     BEGIN,
-    CHANNELS,
+    COPY,
     DEPTHWISE,
     ENVELOPE,
     EXCITE,
     EXPECTED,
     FEATURES,
     GATE,
-    HIDDEN,
     HISS,
     INVERT,
     JOIN,
-    KEEP,
-    KEPT,
     LOOKAHEADS,
     MEND,
     NOTHING,
@@ -52,7 +49,6 @@ from autovoice.dsp.converter.program import (
     PITCH,
     PRODUCT,
     PULSES,
-    RECALL,
     RESPOND,
     RINGS,
     SHAPE,
@@ -198,8 +194,7 @@ def prepare(state: Any, sample_rate: float, mode: str) -> None:
     state["mean_level"], state["levels"] = USUAL_LEVEL, LEVEL_PRIOR
     fft.plan(state["fft"], t.size, transform)
     stranger, steps = (program(t.hop, fft.steps(t.size), t.tiles, mode, known) for known in (False, True))
-    state["program"][..., 0], state["units"][..., 0] = stranger.units, stranger.count
-    state["program"][..., 1], state["units"][..., 1] = steps.units, steps.count
+    state["program"], state["units"] = (stranger.units, steps.units), (stranger.count, steps.count)
     state["earlier"] = melody.earlier(sample_rate, t.hop, LOOKAHEADS[mode], stranger.late)
     net = state["net"]
     net["integers"], net["floats"], net["work"], net["rings"] = steps.integers, steps.floats, work, rings
@@ -239,9 +234,8 @@ def _begin(s: Any) -> None:
     voices.advance(s.cast, np.int64(c[VOICE_AT] + HALF), np.int64(c[OTHER_AT] + HALF))
     changed = voices.mix(s.cast, c[MORPH_AT], network.work(s.net, VOICE, voices.VALUES))
     s.asked[OTHER_SPEAKER] = 1 if changed or s.begun == 0 else 0
-    singer = np.int64(np.floor(c[SINGER_AT] + HALF))
     values = network.work(s.net, SINGER, voices.VALUES)
-    s.known, s.asked[OTHER_SINGER] = fidelity.turn_to(s.fidelity, singer, c[FIDELITY_AT], values, s.begun == 0)
+    s.known, s.asked[OTHER_SINGER] = fidelity.turn_to(s.fidelity, c[SINGER_AT], c[FIDELITY_AT], values, s.begun == 0)
     excursion = np.float64(c[INTONATION_AT])
     anchor = melody.move_anchor(s.melody)
     median = anchor if c[SOURCE_AT] < LOWEST_SOURCE_HZ else precise_log2(c[SOURCE_AT])
@@ -334,10 +328,8 @@ def _work(s: Any, end: Any, sample_rate: Any) -> None:
             network.speak(s.net)
         elif kind == PITCH:
             network.tell_pitch(s.net, unit, s.pitch[unit.index])
-        elif kind == KEEP:
-            network.copy(s.net, HIDDEN, KEPT, CHANNELS)
-        elif kind == RECALL:
-            network.copy(s.net, KEPT, HIDDEN, CHANNELS)
+        elif kind == COPY:
+            network.copy(s.net, unit)
         elif kind == MEND:
             expected, drawn = network.work(s.net, EXPECTED, MELS), network.work(s.net, ENVELOPE, OUTPUTS)
             fidelity.mend(s.fidelity, frame, expected, drawn, voices.tract(s.cast, s.controls[MORPH_AT]))
